@@ -1,0 +1,21 @@
+"""``python -m serving BUNDLE``: ``protozoo serve`` without the other commands."""
+
+from __future__ import annotations
+
+import sys
+
+from serving.cli import serve
+from zoo.bundle import ProtozooError
+
+
+def main() -> None:
+    """Run the command; a user's mistake is one line and exit status 2."""
+    try:
+        serve(prog_name="python -m serving")
+    except ProtozooError as error:
+        print(f"protozoo: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""The body of a request: one raw image, or a multipart form of images. Nothing is ever fetched from elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from serving.errors import ServingError
+
+RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
+FORM_TYPE = "multipart/form-data"
+FIELD = "image"
+_ACCEPT = {"Accept": ", ".join((*RAW_TYPES, FORM_TYPE))}
+_RAW_ALIASES = (*RAW_TYPES, "image/jpg")  # the last is wrong, and what many clients send
+
+
+async def read_images(request: Request, *, max_bytes: int, max_images: int) -> list[bytes]:
+    """Read the images of a request, in order; the bytes are not looked into.
+
+    Args:
+        request: its body must not have been read.
+        max_bytes: largest body.
+        max_images: most images in one form.
+
+    Raises:
+        ServingError: the media type is not taken, the body is too large or malformed, or the form holds something
+            else than images.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ServingError(
+            "unsupported_media_type", "send the body without Content-Encoding", {"Accept-Encoding": "identity"}
+        )
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if declared not in (*_RAW_ALIASES, FORM_TYPE):
+        raise ServingError(
+            "unsupported_media_type",
+            f"Content-Type {declared[:80]!r} is not taken; send an image as {', '.join(RAW_TYPES)}, or {FORM_TYPE} "
+            f"with one or more `{FIELD}` files",
+            _ACCEPT,
+        )
+    _check_length(request.headers.get("content-length"), max_bytes)
+    stream = _limited(request, max_bytes)
+    if declared != FORM_TYPE:
+        return [b"".join([chunk async for chunk in stream])]
+    return await _form_images(request, stream, max_bytes, max_images)
+
+
+def _check_length(text: str | None, max_bytes: int) -> None:
+    if text is not None and text.isdecimal() and int(text[:20]) > max_bytes:
+        raise _too_large(max_bytes)
+
+
+async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+    """The body's chunks; raises as soon as they are more than ``max_bytes``, whatever length was declared."""
+    received = 0
+    async for chunk in request.stream():
+        received += len(chunk)
+        if received > max_bytes:
+            raise _too_large(max_bytes)
+        yield chunk
+
+
+def _too_large(max_bytes: int) -> ServingError:
+    return ServingError(
+        "body_too_large",
+        f"the body is larger than the limit of {max_bytes} bytes ({max_bytes / (1 << 20):g} MiB); the operator can "
+        "raise it with PROTOZOO_MAX_BODY_BYTES or `protozoo serve --max-body-mib`",
+    )
+
+
+class _Parser(MultiPartParser):
+    """Starlette's parser, which takes a form that was cut off for a whole one."""
+
+    ended = False
+
+    def on_end(self) -> None:
+        self.ended = True
+
+
+async def _form_images(
+    request: Request, stream: AsyncGenerator[bytes, None], max_bytes: int, max_images: int
+) -> list[bytes]:
+    parser = _Parser(request.headers, stream, max_files=max_images, max_fields=max_images)
+    parser.spool_max_size = max_bytes  # the whole body is bounded, so no part needs a temporary file
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise ServingError("malformed_body", f"the multipart body cannot be read: {error.message}") from error
+    try:
+        if not parser.ended:
+            raise ServingError("malformed_body", "the multipart body ends before its closing boundary")
+        return await _files(form)
+    finally:
+        await form.close()
+
+
+async def _files(form: FormData) -> list[bytes]:
+    files = []
+    for name, part in form.multi_items():
+        if name != FIELD:
+            raise ServingError("invalid_form", f"unknown form field {name[:80]!r}; every part must be named `{FIELD}`")
+        if not isinstance(part, UploadFile):
+            raise ServingError(
+                "invalid_form", f"`{FIELD}` must be a file (a part with a filename), not text; URLs are not fetched"
+            )
+        files.append(await part.read())
+    if not files:
+        raise ServingError("invalid_form", f"the form holds no `{FIELD}` file")
+    return files

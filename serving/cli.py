@@ -1,0 +1,29 @@
+"""``protozoo serve``."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="TCP port.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 means all.")
+@click.option(
+    "--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="What the model runs on."
+)
+@click.option("--max-body-mib", type=click.IntRange(min=1), help="Largest body of a request, in MiB.  [default: 20]")
+def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | None) -> None:
+    """Serve BUNDLE over HTTP: /v1/classify, /v1/embed and /v1/model.
+
+    BUNDLE is the folder of a bundle or a pretrained model of the zoo. Ctrl-C or SIGTERM ends the service after the
+    requests under way. Other limits are environment variables, PROTOZOO_MAX_IMAGES for one.
+
+    \b
+    Example:
+      protozoo serve ./my-bundle --port 3000
+      curl -F image=@photo.jpg 'http://127.0.0.1:3000/v1/classify?k=5'
+    """
+    from serving.launch import launch
+
+    launch(bundle, host=host, port=port, device=device, max_body_mib=max_body_mib)

@@ -1,0 +1,115 @@
+"""Bytes to pixels: the part that meets hostile files."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from serving.errors import ServingError, busy
+from zoo.bundle import Preprocessing
+
+FORMATS = ("JPEG", "PNG", "WEBP")
+MAX_ASPECT_RATIO = 100
+
+
+class Decoder:
+    """Turns the bytes of image files into a model's input, in a bounded pool of threads.
+
+    Args:
+        preprocessing: what the model expects.
+        max_pixels: larger pictures are refused before they are decoded.
+        threads: how many pictures are decoded at a time.
+        max_pending: how many pictures may wait or be decoded; more are refused as "busy".
+    """
+
+    def __init__(self, preprocessing: Preprocessing, *, max_pixels: int, threads: int, max_pending: int) -> None:
+        self._preprocessing = preprocessing
+        self._max_pixels = max_pixels
+        self._max_pending = max_pending
+        self._pending = 0
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def decode(self, data: bytes) -> NDArray[np.uint8]:
+        """Decode one file to uint8 (size, size, 3), RGB.
+
+        Raises:
+            ServingError: "unsupported_media_type" where it is no JPEG, PNG or WebP, "invalid_image" where it is
+                empty, damaged, too large or too narrow.
+        """
+        if not data:
+            raise ServingError("invalid_image", "the image is empty")
+        kind = sniff(data)
+        if kind is None:
+            raise ServingError("unsupported_media_type", f"not an image that is taken here; send {', '.join(FORMATS)}")
+        try:
+            # Only the sniffed plugin may see the bytes: Pillow has others that start programs (EPS).
+            with Image.open(io.BytesIO(data), formats=(kind,)) as image:
+                self._check_size(*image.size)
+                return self._preprocessing.pixels(image)
+        except ServingError:
+            raise
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            raise self._too_large("far") from None
+        except Exception as error:
+            # Pillow's parsers raise nearly any class on damaged files (SyntaxError and struct.error among them).
+            raise ServingError("invalid_image", f"the {kind} is damaged or truncated and cannot be decoded") from error
+
+    async def decode_all(self, files: Sequence[bytes]) -> list[NDArray[np.uint8] | ServingError]:
+        """Decode several files at once; one that fails gives its error in its place.
+
+        Raises:
+            ServingError: "busy" where too many wait already; none was begun then.
+        """
+        if self._pending + len(files) > self._max_pending:
+            raise busy(f"{self._pending} images wait to be decoded")
+        loop = asyncio.get_running_loop()
+        futures = [loop.run_in_executor(self._pool, self.decode, data) for data in files]
+        self._pending += len(futures)
+        for future in futures:
+            # Also where the client has gone: what still waits is dropped, and its permit goes back.
+            future.add_done_callback(self._release)
+        results: list[NDArray[np.uint8] | ServingError] = []
+        for result in await asyncio.gather(*futures, return_exceptions=True):
+            if isinstance(result, BaseException) and not isinstance(result, ServingError):
+                raise result
+            results.append(result)
+        return results
+
+    def _release(self, _: asyncio.Future[NDArray[np.uint8]]) -> None:
+        self._pending -= 1
+
+    def _check_size(self, width: int, height: int) -> None:
+        if width * height > self._max_pixels:
+            raise self._too_large(f"{width} x {height}")
+        if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
+            raise ServingError(
+                "invalid_image",
+                f"the image is {width} x {height} pixels: one side is more than {MAX_ASPECT_RATIO} times the other",
+            )
+
+    def _too_large(self, size: str) -> ServingError:
+        return ServingError(
+            "invalid_image",
+            f"the image has too many pixels ({size}): at most {self._max_pixels} are decoded; send a smaller one",
+        )
+
+
+def sniff(data: bytes) -> str | None:
+    """Pillow's name of the format that the first bytes announce, or None where it is not one of :data:`FORMATS`."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "PNG"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "WEBP"
+    return None

@@ -1,0 +1,128 @@
+"""From cosines to an answer: the nearest prototypes, and what can be said for certain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import ServingError
+
+_BLOCK = 1024
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One candidate. ``index`` counts in the whole set, ``probability`` is among those that compete."""
+
+    label: str
+    index: int
+    cosine: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is said of one image; the fields of the HTTP contract.
+
+    Attributes:
+        label, index: the nearest prototype's; None where not ``known``.
+        known: whether the best cosine reaches the threshold; True where there is none.
+        certified: whether the triangle inequality proves that no other prototype can be nearer.
+        cosine, angle_deg: of the nearest prototype.
+        predictions: the nearest first.
+    """
+
+    label: str | None
+    index: int | None
+    known: bool
+    certified: bool
+    cosine: float
+    angle_deg: float
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class PrototypeSet:
+    """Immutable unit prototypes with their labels.
+
+    Attributes:
+        rows: float32 (K, d), unit rows.
+        labels: K names; two classes may share one.
+        indices: int64 (K,), where each row stands in the cosines of the model.
+    """
+
+    rows: NDArray[np.float32]
+    labels: tuple[str, ...]
+    indices: NDArray[np.int64]
+
+    @classmethod
+    def whole(cls, rows: NDArray[np.float32], labels: Sequence[str]) -> PrototypeSet:
+        """All prototypes of a model, in its order."""
+        return cls(rows, tuple(labels), np.arange(len(rows)))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @cached_property
+    def smallest_angle(self) -> float:
+        """Smallest angle between any two prototypes, in radians; infinite where there is only one."""
+        largest = -math.inf
+        rows = self.rows.astype(np.float64)
+        for start in range(0, len(rows), _BLOCK):  # the whole K x K at once would not fit for many classes
+            cosines = rows[start : start + _BLOCK] @ rows[: start + _BLOCK].T
+            cosines[:, start:][np.triu_indices(len(cosines))] = -math.inf  # every pair once, none with itself
+            largest = max(largest, float(cosines.max()))
+        return math.acos(min(max(largest, -1.0), 1.0)) if math.isfinite(largest) else math.inf
+
+    def subset(self, labels: Iterable[str]) -> PrototypeSet:
+        """Only the prototypes of these labels, in the set's order, with the geometry among themselves.
+
+        Raises:
+            ServingError: "invalid_parameter" for a label that the set has not.
+        """
+        wanted = set(labels)
+        unknown = sorted(wanted.difference(self.labels))
+        if unknown or not wanted:
+            raise ServingError(
+                "invalid_parameter", f"labels: {', '.join(map(repr, unknown)) or 'none given'}; /v1/model lists them"
+            )
+        keep = [position for position, label in enumerate(self.labels) if label in wanted]
+        return PrototypeSet(self.rows[keep], tuple(self.labels[position] for position in keep), self.indices[keep])
+
+    def answer(
+        self, cosines: NDArray[np.float32], *, k: int, temperature: float, threshold: float | None = None
+    ) -> Answer:
+        """The answer for one image.
+
+        Args:
+            cosines: float32 (all K of the model,).
+            k: how many candidates to list.
+            temperature: probabilities are the softmax of cosine / temperature.
+            threshold: the least cosine of a known class; None means that every image is of a known class.
+        """
+        competing = cosines[self.indices].astype(np.float64)
+        logits = competing / temperature
+        weights = np.exp(logits - logits.max())
+        probabilities = weights / weights.sum()
+        nearest = np.argsort(-competing, kind="stable")[:k]  # of equal ones the first, on every machine
+        predictions = tuple(
+            Prediction(self.labels[i], int(self.indices[i]), float(competing[i]), float(probabilities[i]))
+            for i in nearest
+        )
+        best = predictions[0]
+        known = threshold is None or best.cosine >= threshold
+        angle = math.acos(min(max(best.cosine, -1.0), 1.0))
+        return Answer(
+            label=best.label if known else None,
+            index=best.index if known else None,
+            known=known,
+            certified=angle < self.smallest_angle / 2,
+            cosine=best.cosine,
+            angle_deg=math.degrees(angle),
+            predictions=predictions,
+        )

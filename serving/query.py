@@ -1,0 +1,130 @@
+"""Query parameters: every one is checked, an unknown one is an error."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.datastructures import QueryParams
+
+from serving.errors import ServingError
+
+DEFAULT_K = 5
+SET = "default"
+
+
+@dataclass(frozen=True)
+class ClassifyQuery:
+    """What a client asks of /v1/classify, checked.
+
+    Attributes:
+        k: how many candidates; None means the default.
+        threshold: least cosine of a known class; None means none.
+        labels: the only ones that compete; None means all.
+    """
+
+    k: int | None
+    threshold: float | None
+    labels: tuple[str, ...] | None
+
+    def candidates(self, competing: int) -> int:
+        """How many candidates to list of ``competing`` classes.
+
+        Raises:
+            ServingError: more were asked for than compete.
+        """
+        if self.k is None:
+            return min(DEFAULT_K, competing)
+        if self.k > competing:
+            raise _invalid(f"k must be from 1 to the number of competing labels, {competing}; it is {self.k}")
+        return self.k
+
+
+def classify_query(query: QueryParams, labels: Iterable[str], thresholds: Sequence[dict[str, Any]]) -> ClassifyQuery:
+    """Read the query of /v1/classify.
+
+    Args:
+        query: as it came.
+        labels: of the set, so that a label with a comma in it can be told from two.
+        thresholds: the bundle's calibrated ones, with "fpr" and "cosine".
+
+    Raises:
+        ServingError: a parameter is unknown, repeated, malformed or out of range; "not_found" for an unknown set.
+    """
+    check_names(query, ("k", "threshold", "fpr", "labels", "set"), repeatable=("labels",))
+    if query.get("set", SET) != SET:
+        raise ServingError("not_found", f"there is no prototype set {query['set']!r}; there is {SET!r}")
+    if "threshold" in query and "fpr" in query:
+        raise _invalid("give threshold or fpr, not both")
+    threshold = None
+    if "threshold" in query:
+        threshold = _number("threshold", query["threshold"])
+        if not -1 <= threshold <= 1:
+            raise _invalid(f"threshold is a cosine, from -1 to 1; it is {query['threshold']!r}")
+    elif "fpr" in query:
+        threshold = _calibrated(query["fpr"], thresholds)
+    chosen = _labels(query.getlist("labels"), set(labels)) if "labels" in query else None
+    return ClassifyQuery(_k(query["k"]) if "k" in query else None, threshold, chosen)
+
+
+def embed_format(query: QueryParams) -> str:
+    """Read the query of /v1/embed: "float" or "base64"."""
+    check_names(query, ("format",))
+    chosen = query.get("format", "float")
+    if chosen not in ("float", "base64"):
+        raise _invalid(f"format must be float or base64; it is {chosen!r}")
+    return chosen
+
+
+def check_names(query: QueryParams, allowed: Sequence[str], repeatable: Sequence[str] = ()) -> None:
+    """Refuse a parameter that is not ``allowed`` (a typing error would otherwise change nothing, unnoticed).
+
+    Raises:
+        ServingError: a parameter is unknown, or given twice where it makes no sense.
+    """
+    for name in query:
+        if name not in allowed:
+            known = f"known are: {', '.join(allowed)}" if allowed else "this request takes none"
+            raise _invalid(f"unknown query parameter {name!r}; {known}")
+        if name not in repeatable and len(query.getlist(name)) > 1:
+            raise _invalid(f"query parameter {name} is given more than once")
+
+
+def _k(text: str) -> int:
+    # isdecimal alone takes other scripts' digits, int() alone takes "1_0"; very long digits are refused by both.
+    if not (text.isascii() and text.isdecimal() and len(text) <= 9) or int(text) < 1:
+        raise _invalid(f"k must be a whole number of 1 or more; it is {text[:40]!r}")
+    return int(text)
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise _invalid(f"{name} must be a finite number; it is {text[:40]!r}")
+    return value
+
+
+def _calibrated(text: str, thresholds: Sequence[dict[str, Any]]) -> float:
+    asked = _number("fpr", text)
+    for row in thresholds:
+        if float(row["fpr"]) == asked:
+            return float(row["cosine"])
+    if not thresholds:
+        raise _invalid("this model has no calibrated thresholds, so fpr cannot be used; give threshold")
+    listed = ", ".join(f"{row['fpr']:g}" for row in thresholds)
+    raise _invalid(f"fpr={text[:40]} is not calibrated; this model lists {listed}")
+
+
+def _labels(values: Sequence[str], known: set[str]) -> tuple[str, ...]:
+    """Split at commas, except where the whole value is a label with a comma in it."""
+    parts = [part for value in values for part in ([value] if value in known else value.split(","))]
+    return tuple(dict.fromkeys(part.strip() for part in parts))
+
+
+def _invalid(message: str) -> ServingError:
+    return ServingError("invalid_parameter", message)

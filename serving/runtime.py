@@ -1,0 +1,168 @@
+"""A bundle opened for serving: the parts that requests pass through, put together in one place."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from starlette.requests import ClientDisconnect, Request
+
+from serving.batcher import Batcher, Embedded
+from serving.decoder import Decoder
+from serving.engine import BUCKETS, Engine
+from serving.errors import ServingError
+from serving.prototypes import PrototypeSet
+from serving.query import SET, ClassifyQuery
+from serving.settings import Settings
+from zoo.bundle import Bundle, find
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Everything that answers need; immutable, except for the queues inside decoder and batcher."""
+
+    settings: Settings
+    bundle: Bundle
+    provider: str
+    prototypes: PrototypeSet
+    decoder: Decoder
+    batcher: Batcher
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, settings: Settings, on_batch: Callable[[int], None]) -> AsyncIterator[Runtime]:
+        """Load, check and warm up what ``settings`` name; at the end of the block let go of it.
+
+        Raises:
+            ProtozooError: the bundle or the device cannot be used.
+        """
+        bundle = Bundle.open(find(settings.bundle))
+        engine = Engine(bundle, settings.device)
+        engine.warm_up()
+        prototypes = PrototypeSet.whole(bundle.prototypes, bundle.labels)
+        _ = prototypes.smallest_angle  # computed once, before the first request
+        decoder = Decoder(
+            bundle.preprocessing,
+            max_pixels=settings.max_pixels,
+            threads=settings.decode_threads,
+            max_pending=settings.max_queue,
+        )
+        size = bundle.preprocessing.size
+        batcher = Batcher(
+            engine.run, (size, size, 3), max_batch=BUCKETS[-1], max_queue=settings.max_queue, on_batch=on_batch
+        )
+        try:
+            async with batcher:
+                yield cls(settings, bundle, engine.provider, prototypes, decoder, batcher)
+        finally:
+            decoder.close()
+
+    @property
+    def thresholds(self) -> Sequence[dict[str, Any]]:
+        """The bundle's calibrated open-set thresholds: dicts with "fpr" and "cosine"."""
+        thresholds: Sequence[dict[str, Any]] = self.bundle.record.get("open_set", {}).get("thresholds", [])
+        return thresholds
+
+    def describe(self) -> dict[str, Any]:
+        """The answer of /v1/model."""
+        bundle = self.bundle
+        return {
+            "name": bundle.name,
+            "revision": bundle.record["code_revision"],
+            "sha256": bundle.sha256[bundle.weights_path.name],
+            "architecture": bundle.config["architecture"],
+            "objective": bundle.record["objective"],
+            "temperature": bundle.temperature,
+            "dim": bundle.prototypes.shape[1],
+            "input_size": bundle.preprocessing.size,
+            "label_count": len(bundle.labels),
+            "labels": list(bundle.labels),
+            "thresholds": list(self.thresholds),
+            "provider": self.provider,
+        }
+
+    async def embed(self, files: Sequence[bytes]) -> list[Embedded | ServingError]:
+        """Decode and embed image files; one that cannot be decoded gives its error in its place.
+
+        Raises:
+            ServingError: the only image failed, or the service is busy or broken.
+        """
+        decoded = await self.decoder.decode_all(files)
+        if len(decoded) == 1 and isinstance(decoded[0], ServingError):
+            raise decoded[0]
+        good = [pixels for pixels in decoded if not isinstance(pixels, ServingError)]
+        embedded = iter(await self.batcher.embed(good))
+        return [result if isinstance(result, ServingError) else next(embedded) for result in decoded]
+
+    def classified(self, results: Sequence[Embedded | ServingError], query: ClassifyQuery) -> dict[str, Any]:
+        """The answer of /v1/classify. Takes time with many labels: not for the event loop.
+
+        Raises:
+            ServingError: the query does not fit the prototypes.
+        """
+        competing = self.competing(query)
+        k = query.candidates(len(competing))
+        answers = [
+            result.as_json()
+            if isinstance(result, ServingError)
+            else asdict(
+                competing.answer(result.cosines, k=k, temperature=self.bundle.temperature, threshold=query.threshold)
+            )
+            for result in results
+        ]
+        return {"model": self.bundle.name, "set": SET, "results": answers}
+
+    def competing(self, query: ClassifyQuery) -> PrototypeSet:
+        """The prototypes that a query is about.
+
+        Raises:
+            ServingError: it names a label that there is not.
+        """
+        return self.prototypes if query.labels is None else self.prototypes.subset(query.labels)
+
+    def embeddings(self, results: Sequence[Embedded | ServingError], encoding: str) -> dict[str, Any]:
+        """The answer of /v1/embed; ``encoding`` is "float" or "base64" (of little-endian float32)."""
+        encoded = [
+            result.as_json() if isinstance(result, ServingError) else _encode(result, encoding) for result in results
+        ]
+        return {"model": self.bundle.name, "dim": self.bundle.prototypes.shape[1], "embeddings": encoded}
+
+
+def _encode(result: Embedded, encoding: str) -> list[float] | str:
+    if encoding == "base64":
+        return base64.b64encode(np.ascontiguousarray(result.embedding, "<f4").tobytes()).decode("ascii")
+    floats: list[float] = result.embedding.tolist()
+    return floats
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, T], seconds: float) -> T:
+    """Await ``work``; cancel it where the client goes away or the time is over. The body must have been read.
+
+    Raises:
+        ClientDisconnect: the client has gone.
+        ServingError: "timeout".
+    """
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        if gone.done():
+            raise ClientDisconnect
+        raise ServingError("timeout", f"no answer within {seconds:g} s; send fewer images, or try again later")
+    finally:
+        task.cancel()
+        gone.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,55 @@
+"""The BentoML shell around :mod:`serving.app`: processes, GPU environment, health, packaging."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+import sys
+
+import bentoml
+
+from serving.app import create_app
+from serving.settings import Settings
+
+TIMEOUT_SECONDS = 120
+"""BentoML's own timeout, a backstop: the app's shorter ones answer in the shape of every other error."""
+
+
+def _on_ready(settings: Settings) -> None:
+    # A full collection over BentoML's objects stops the process for some 80 ms; frozen, they are no longer looked at.
+    gc.collect()
+    gc.freeze()
+    if settings.url:
+        print(
+            f"protozoo: ready on {settings.url}\n"
+            f"  curl {settings.url}/v1/model\n"
+            f"  curl -F image=@photo.jpg '{settings.url}/v1/classify?k=5'",
+            flush=True,
+        )
+
+
+app = create_app(Settings.from_environment, _on_ready)
+
+
+@bentoml.service(
+    name="protozoo",
+    http={"host": "127.0.0.1", "port": 3000},
+    traffic={"timeout": TIMEOUT_SECONDS},
+    # BentoML labels its metrics with the path as the client typed it, so that anyone can make it keep new time series
+    # until memory ends. Its middleware stands outside of all of ours; the app's own /metrics has bounded labels.
+    metrics={"enabled": False},
+)
+@bentoml.asgi_app(app, path="/")
+class Protozoo:
+    """Classifies images by the nearest prototype on the unit sphere."""
+
+    @bentoml.on_deployment
+    def check() -> None:  # type: ignore[misc]  # BentoML calls it without an instance, before any worker
+        """End `bentoml serve` where the model cannot be served: a worker that fails would be started for ever."""
+        status = subprocess.run([sys.executable, "-m", "serving.check"], check=False).returncode
+        if status:
+            sys.exit(status)
+
+    async def __is_ready__(self) -> bool:
+        ready: bool = app.state.api.ready
+        return ready

@@ -1,0 +1,93 @@
+"""What an operator can set, read from the environment in this one place."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from zoo.bundle import ProtozooError
+
+DEVICES = ("cpu", "cuda")
+MIB = 1 << 20
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to serve one bundle. Every field is an environment variable: ``max_images`` is ``PROTOZOO_MAX_IMAGES``.
+
+    Attributes:
+        bundle: folder or zoo name of the bundle.
+        device: "cpu" or "cuda".
+        max_body_bytes: largest body of a request, in bytes.
+        max_pixels: largest picture, in pixels; its decoded form takes 3 bytes for each.
+        max_images: most images in one request.
+        max_requests: most requests at a time, each of which may hold a body in memory.
+        max_queue: most images that wait for the device.
+        decode_threads: threads that decode.
+        body_seconds: time in which a body must have arrived.
+        answer_seconds: time in which a whole body must have been answered.
+        url: where clients reach the service; set by ``protozoo serve``, printed when ready. May be empty.
+    """
+
+    bundle: str
+    device: str = "cpu"
+    max_body_bytes: int = 20 * MIB
+    max_pixels: int = 64_000_000
+    max_images: int = 64
+    max_requests: int = 128
+    max_queue: int = 256
+    decode_threads: int = min(os.cpu_count() or 1, 16)
+    body_seconds: int = 30
+    answer_seconds: int = 30
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        if self.device not in DEVICES:
+            raise ProtozooError(f"{variable('device')} must be one of {', '.join(DEVICES)}; it is {self.device!r}")
+        for field in _NUMBERS:
+            if getattr(self, field) < 1:
+                raise ProtozooError(f"{variable(field)} must be 1 or more; it is {getattr(self, field)}")
+        if self.max_queue < self.max_images:
+            raise ProtozooError(
+                f"{variable('max_queue')} ({self.max_queue}) must be at least {variable('max_images')} "
+                f"({self.max_images}), or a full request could never be answered"
+            )
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the variables; one that is unset or empty means the default.
+
+        Raises:
+            ProtozooError: no bundle is named, or a value is not of its type or out of range.
+        """
+        environ = os.environ if environ is None else environ
+        texts = {field: environ.get(variable(field), "").strip() for field in ("bundle", "device", "url", *_NUMBERS)}
+        if not texts["bundle"]:
+            raise ProtozooError(f"{variable('bundle')} must name what to serve: the folder of a bundle or a zoo name")
+        numbers = {field: _integer(field, texts.pop(field)) for field in _NUMBERS if texts[field]}
+        return cls(**{field: text for field, text in texts.items() if text and field not in _NUMBERS}, **numbers)
+
+
+_NUMBERS = (
+    "max_body_bytes",
+    "max_pixels",
+    "max_images",
+    "max_requests",
+    "max_queue",
+    "decode_threads",
+    "body_seconds",
+    "answer_seconds",
+)
+
+
+def variable(field: str) -> str:
+    """The environment variable of a field of :class:`Settings`."""
+    return f"PROTOZOO_{field.upper()}"
+
+
+def _integer(field: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ProtozooError(f"{variable(field)} must be a whole number; it is {text!r}") from None

@@ -1,0 +1,125 @@
+"""What a trained model is worth: accuracy, collapse, and cosines at which to call an image unknown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.data import DataError, Split, load_data
+from training.metrics import neural_collapse
+from zoo.bundle import Bundle, Preprocessing, find
+from zoo.loading import create_model
+
+FALSE_POSITIVE_RATES = (0.01, 0.05, 0.1)
+OPEN_SET_DEFINITION = (
+    "cosine to the nearest prototype above which at most a share fpr of images of a class without a prototype is taken "
+    "for known; estimated on the test images by leaving out, for each, the prototype of its own class. The classes left "
+    "out were seen in training, so the estimate is optimistic for classes that were not"
+)
+
+
+def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """uint8 (N, 3, H, W) -> float32, normalised, channels_last."""
+    mean = torch.tensor(preprocessing.mean, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(preprocessing.std, device=images.device).view(1, 3, 1, 1)
+    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+def to_tensor(split: Split) -> Tensor:
+    """uint8 (N, H, W, 3) array -> uint8 (N, 3, H, W) tensor."""
+    return torch.from_numpy(split.images).permute(0, 3, 1, 2)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """A model's answers for one split, on the CPU.
+
+    Attributes:
+        logits: (N, K) float32.
+        embeddings: (N, d) float32, unit rows.
+        labels: (N,) int64.
+    """
+
+    logits: Tensor
+    embeddings: Tensor
+    labels: Tensor
+
+    def accuracy(self) -> float:
+        """Top-1 accuracy in [0, 1]."""
+        return float((self.logits.argmax(1) == self.labels).double().mean())
+
+
+def _batches(split: Split, size: int) -> Iterator[Tensor]:
+    images = to_tensor(split)
+    for start in range(0, len(images), size):
+        yield images[start : start + size]
+
+
+@torch.inference_mode()
+def run_model(model: nn.Module, split: Split, preprocessing: Preprocessing, *, batch_size: int = 500) -> Outputs:
+    """Logits and embeddings of every image, in evaluation mode and in the caller's autocast state."""
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    logits, embeddings = [], []
+    for images in _batches(split, batch_size):
+        features = model.forward_features(to_input(images.to(device), preprocessing))
+        logits.append(model.forward_head(features).float().cpu())
+        embeddings.append(model.forward_head(features, pre_logits=True).float().cpu())
+    model.train(was_training)
+    return Outputs(torch.cat(logits), torch.cat(embeddings), torch.from_numpy(split.labels))
+
+
+def collapse(outputs: Outputs, prototypes: Tensor) -> dict[str, float]:
+    """Collapse metrics as a mapping of name to value."""
+    return asdict(neural_collapse(outputs.embeddings, outputs.labels, prototypes.detach().float().cpu()))
+
+
+def open_set_thresholds(embeddings: Tensor, labels: Tensor, prototypes: Tensor) -> dict[str, Any]:
+    """Thresholds on the cosine to the nearest prototype, by :data:`OPEN_SET_DEFINITION`.
+
+    Args:
+        embeddings: (N, d) unit rows of test images.
+        labels: (N,).
+        prototypes: (K, d) unit rows.
+
+    Returns:
+        The definition, and for each rate the cosine and the share of images of known classes that it accepts.
+    """
+    cosines = embeddings @ prototypes.T
+    others = cosines.scatter(1, labels[:, None], -torch.inf).amax(1)
+    best = cosines.amax(1)
+    thresholds = []
+    for rate in FALSE_POSITIVE_RATES:
+        cosine = float(torch.quantile(others.double(), 1 - rate, interpolation="higher"))
+        accepted = float((best >= cosine).double().mean())
+        thresholds.append({"fpr": rate, "cosine": cosine, "known_accepted": accepted})
+    return {"definition": OPEN_SET_DEFINITION, "thresholds": thresholds}
+
+
+def evaluate_bundle(name_or_path: str, data: str) -> dict[str, Any]:
+    """Accuracy and collapse of a bundle's weights on the test split of ``data``, in float32.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        DataError: the data cannot be read, or its classes are not those of the bundle.
+    """
+    bundle = Bundle.open(find(name_or_path))
+    images = load_data(data, bundle.preprocessing)
+    if images.classes != bundle.labels:
+        raise DataError(
+            f"{data} has the classes {', '.join(images.classes[:3])}, ..., {bundle.name} has "
+            f"{', '.join(bundle.labels[:3])}, ...: give data with the same classes in the same order"
+        )
+    outputs = run_model(create_model(f"local-dir:{bundle.path}"), images.test, bundle.preprocessing)
+    return {
+        "bundle": bundle.name,
+        "data": images.name,
+        "test_images": len(images.test.labels),
+        "test_accuracy": outputs.accuracy(),
+        "test_collapse": collapse(outputs, torch.from_numpy(bundle.prototypes)),
+    }

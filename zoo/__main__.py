@@ -1,0 +1,5 @@
+"""``python -m zoo`` is ``protozoo``."""
+
+from zoo.cli import main
+
+main()

@@ -1,0 +1,333 @@
+"""Architectures with a prototype head, registered with timm from one table.
+
+Each is timm's own class with its pooling and classifier replaced by one ``head`` module, so every key of the backbone
+and every verb of the model stays timm's.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from timm.layers import get_device_dtype
+from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
+from timm.models._features import feature_take_indices
+from timm.models.resnet import BasicBlock, ResNet, make_blocks
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.bundle import embedded_names, find
+from zoo.heads import PrototypeClassifier, PrototypeHead
+
+# What a pretrained tag fixes about its model besides the weights; timm itself keeps num_classes and the image size.
+HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "classifier")
+
+
+class ProtoResNet(ResNet):
+    """timm's ResNet with a :class:`~zoo.heads.PrototypeHead`.
+
+    Args:
+        block, layers: as for timm's ResNet.
+        small_stem: a 3x3 stem of stride 1 without max-pooling, for images of 32 pixels (the papers' ResNet-18).
+        head: "linear", "batchnorm", "mlp" or "relu": see :class:`~zoo.heads.PrototypeHead`.
+        embed_dim: width d of the embedding; None keeps that of the features.
+        temperature, prototypes, classifier: see :class:`~zoo.heads.PrototypeHead`.
+        kwargs: whatever else timm's ResNet takes; an unknown name is a TypeError.
+    """
+
+    __jit_unused_properties__ = ("prototypes", "temperature")
+
+    def __init__(
+        self,
+        block: type[nn.Module],
+        layers: tuple[int, ...],
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        *,
+        small_stem: bool = False,
+        head: str = "linear",
+        embed_dim: int | None = None,
+        temperature: float = 0.2,
+        prototypes: str = "learned",
+        classifier: str = "cosine",
+        device: Any = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        dd = {"device": device, "dtype": dtype}
+        self._build_backbone(block, layers, in_chans, small_stem, **kwargs, **dd)
+        self.drop_rate = drop_rate
+        self.num_classes = num_classes
+        self.head = PrototypeHead(
+            self.num_features,
+            num_classes,
+            kind=head,
+            embed_dim=embed_dim,
+            temperature=temperature,
+            prototypes=prototypes,
+            classifier=classifier,
+            pool_type=global_pool,
+            drop_rate=drop_rate,
+            **dd,
+        )
+        self.head_hidden_size = self.head.num_features
+
+    def _build_backbone(
+        self, block: type[nn.Module], layers: tuple[int, ...], in_chans: int, small_stem: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(block, layers, num_classes=0, in_chans=in_chans, **kwargs)
+        del self.global_pool, self.fc
+        if small_stem:
+            dd = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
+            self.conv1 = nn.Conv2d(in_chans, self.bn1.num_features, 3, stride=1, padding=1, bias=False, **dd)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+            self.maxpool = nn.Identity()
+            for info in self.feature_info:
+                info["reduction"] = max(info["reduction"] // 4, 1)
+
+    @property
+    def prototypes(self) -> Tensor:
+        """(K, d) unit rows, at least float32.
+
+        Raises:
+            RuntimeError: the model has no prototype classifier (``num_classes=0``, or cross-entropy's linear one).
+        """
+        return self._classifier().prototypes
+
+    @property
+    def temperature(self) -> float:
+        """tau: logits are cosines divided by it."""
+        # The shortest decimal that rounds to the stored float32 is the number that was asked for.
+        return float(str(np.float32(self._classifier().temperature.item())))
+
+    def _classifier(self) -> PrototypeClassifier:
+        if not isinstance(self.head.fc, PrototypeClassifier):
+            raise RuntimeError(
+                "this model has no prototypes: create it with num_classes > 0 and classifier='cosine' (the default)"
+            )
+        return self.head.fc
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W), normalised -> (N, d) unit embeddings, at least float32."""
+        return self.forward_head(self.forward_features(x), pre_logits=True)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature map -> (N, K) logits = cosine / temperature, or the (N, d) unit embedding with ``pre_logits``."""
+        return self.head(x, pre_logits)
+
+    @torch.jit.ignore
+    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
+        """The module (or its name) that turns embeddings into logits."""
+        return "head.fc" if name_only else self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Give the model new prototypes for ``num_classes`` classes (0: none); None keeps the pooling."""
+        self.num_classes = num_classes
+        # A head of buffers alone has no parameter to read device and dtype from: the model has.
+        self.head.reset(num_classes, global_pool, **get_device_dtype(self))
+        self.head_hidden_size = self.head.num_features
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last of ``indices``, and the head; see timm's ResNet."""
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        stages = [info["module"] for info in self.feature_info[1:]]
+        for name in stages[last:]:
+            setattr(self, name, nn.Sequential())
+        if last == 0:
+            self.maxpool = nn.Identity()
+        pruned = last < len(stages)
+        if pruned:
+            self.num_features = self.head.in_features = self.feature_info[last]["num_chs"]
+        if prune_head or pruned:
+            self.reset_classifier(0, "")
+        return taken
+
+
+class PadShortcut(nn.Module):
+    """He et al.'s shortcut of option A: every second pixel, and zeros for the new channels. No parameters."""
+
+    def __init__(self, new_channels: int) -> None:
+        super().__init__()
+        self.new_channels = new_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C + new_channels, ceil(H/2), ceil(W/2))."""
+        before = self.new_channels // 2
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, self.new_channels - before))
+
+
+class ProtoCifarResNet(ProtoResNet):
+    """The CIFAR ResNets of 6n + 2 layers with a prototype head: three stages of 16, 32 and 64 channels.
+
+    Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (shortcuts of option A).
+    """
+
+    def _build_backbone(
+        self,
+        block: type[nn.Module],
+        layers: tuple[int, ...],
+        in_chans: int,
+        small_stem: bool,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+        drop_path_rate: float = 0.0,
+        zero_init_last: bool = True,
+    ) -> None:
+        nn.Module.__init__(self)
+        dd = {"device": device, "dtype": dtype}
+        self.in_chans = in_chans
+        self.grad_checkpointing = False
+        channels = (16, 32, 64)
+        self.conv1 = nn.Conv2d(in_chans, channels[0], 3, stride=1, padding=1, bias=False, **dd)
+        self.bn1 = nn.BatchNorm2d(channels[0], **dd)
+        self.act1 = nn.ReLU(inplace=True)
+        self.maxpool = nn.Identity()
+        stages, info = make_blocks(
+            (block,) * 3, channels, layers, channels[0], norm_layer=nn.BatchNorm2d, drop_path_rate=drop_path_rate, **dd
+        )
+        for (name, stage), width in zip(stages, channels, strict=True):
+            if stage[0].downsample is not None:
+                stage[0].downsample = PadShortcut(width // 2)
+            self.add_module(name, stage)
+        self.feature_info = [{"num_chs": channels[0], "reduction": 1, "module": "act1"}]
+        self.feature_info += [{**entry, "reduction": 2**stage} for stage, entry in enumerate(info)]
+        self.num_features = channels[-1]
+        self.init_weights(zero_init_last=zero_init_last)
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 64, H/4, W/4)."""
+        x = self.act1(self.bn1(self.conv1(x)))
+        x = self.maxpool(x)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            return checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
+        return self.layer3(self.layer2(self.layer1(x)))
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Feature maps after the stem and each stage; see timm's ResNet."""
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        x = self.act1(self.bn1(self.conv1(x)))
+        intermediates = [x] if 0 in taken else []
+        x = self.maxpool(x)
+        stages = [self.layer1, self.layer2, self.layer3]
+        for index, stage in enumerate(stages[:last] if stop_early else stages, start=1):
+            x = checkpoint_seq(stage, x) if self.grad_checkpointing and not torch.jit.is_scripting() else stage(x)
+            if index in taken:
+                intermediates.append(x)
+        return intermediates if intermediates_only else (x, intermediates)
+
+
+# Arguments here are part of what a checkpoint means: never change one, add a name.
+_ARCHITECTURES: dict[str, tuple[type[ProtoResNet], dict[str, Any], str]] = {
+    "proto_resnet20_cifar": (
+        ProtoCifarResNet,
+        {"block": BasicBlock, "layers": (3, 3, 3), "embed_dim": 64},
+        "He et al.'s ResNet-20 for 32-pixel images (0.27 M parameters), 64-dimensional embedding.",
+    ),
+    "proto_resnet32_cifar": (
+        ProtoCifarResNet,
+        {"block": BasicBlock, "layers": (5, 5, 5), "embed_dim": 64},
+        "He et al.'s ResNet-32 for 32-pixel images (0.47 M parameters), 64-dimensional embedding.",
+    ),
+    "proto_resnet18_cifar": (
+        ProtoResNet,
+        {"block": BasicBlock, "layers": (2, 2, 2, 2), "small_stem": True, "embed_dim": 512},
+        "ResNet-18 with a 3x3 stem and no max-pooling for 32-pixel images (11 M parameters), 512-d embedding.",
+    ),
+}
+
+
+def _cfg(cls: type[ProtoResNet]) -> dict[str, Any]:
+    side = 8 if cls is ProtoCifarResNet else 4
+    return {
+        "num_classes": 10,
+        "input_size": (3, 32, 32),
+        "pool_size": (side, side),
+        "crop_pct": 1.0,
+        "interpolation": "bicubic",
+        "mean": (0.4914, 0.4822, 0.4465),
+        "std": (0.247, 0.2435, 0.2616),
+        "first_conv": "conv1",
+        "classifier": "head.fc",
+        "license": "apache-2.0",
+    }
+
+
+def _embedded_configs() -> dict[str, dict[str, Any]]:
+    """config.json of each bundle inside the package, by name. Digests are compared by zoo.create_model, not here."""
+    return {name: json.loads((find(name) / "config.json").read_bytes()) for name in embedded_names()}
+
+
+def _default_cfgs(embedded: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    cfgs: dict[str, dict[str, Any]] = {}
+    for arch, (cls, _, _) in _ARCHITECTURES.items():
+        tagged = {name: config for name, config in embedded.items() if name.split(".")[0] == arch}
+        for name, config in tagged.items():
+            own = {key: value for key, value in config["pretrained_cfg"].items() if key != "tag"}
+            cfgs[name] = {**_cfg(cls), **own, "file": str(Path(find(name)) / "model.safetensors")}
+        if not tagged:
+            cfgs[arch] = _cfg(cls)
+    return cfgs
+
+
+_EMBEDDED = _embedded_configs()
+default_cfgs = generate_default_cfgs(_default_cfgs(_EMBEDDED))
+
+
+def _tag_args(arch: str, pretrained: bool, pretrained_cfg: Any) -> dict[str, Any]:
+    """Head arguments of the weights that will be loaded, so that timm.create_model("arch.tag") needs none."""
+    tag = pretrained_cfg if isinstance(pretrained_cfg, str) else None
+    if tag is None and pretrained and pretrained_cfg is None:
+        tag = default_cfgs[arch].tags[0]
+    model_args = _EMBEDDED.get(f"{arch}.{tag}", {}).get("model_args", {})
+    return {key: model_args[key] for key in HEAD_ARGS if key in model_args}
+
+
+def _entrypoint(arch: str) -> Callable[..., ProtoResNet]:
+    cls, arch_args, doc = _ARCHITECTURES[arch]
+    stages = 4 if cls is ProtoCifarResNet else 5
+
+    def create(pretrained: bool = False, **kwargs: Any) -> ProtoResNet:
+        tag_args = _tag_args(arch, pretrained, kwargs.get("pretrained_cfg"))
+        model: ProtoResNet = build_model_with_cfg(
+            cls,
+            arch,
+            pretrained,
+            feature_cfg={"out_indices": tuple(range(stages))},
+            **{**arch_args, **tag_args, **kwargs},
+        )
+        return model
+
+    create.__name__ = create.__qualname__ = arch
+    create.__doc__ = doc
+    create.__module__ = __name__
+    return create
+
+
+def architectures() -> tuple[str, ...]:
+    """Names of the registered architectures."""
+    return tuple(_ARCHITECTURES)
+
+
+for _name in _ARCHITECTURES:
+    # timm appends each name to __all__, so that it must be an attribute too.
+    setattr(sys.modules[__name__], _name, register_model(_entrypoint(_name)))

@@ -1,0 +1,213 @@
+"""Reading a bundle strictly and writing one atomically."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import load_file
+
+from zoo.bundle.images import Preprocessing
+from zoo.errors import BundleError
+from zoo.files import sha256_of, staged_folder
+
+FORMAT_VERSION = 1
+FILES = ("README.md", "config.json", "golden.safetensors", "model.onnx", "model.safetensors")
+_SUMS = "SHA256SUMS"
+_UNIT_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Inputs with the outputs that the exported model gave for them.
+
+    Attributes:
+        images: uint8 (n, H, W, 3), RGB, resized and cropped.
+        embeddings: float32 (n, d), unit rows.
+        cosines: float32 (n, K).
+    """
+
+    images: NDArray[np.uint8]
+    embeddings: NDArray[np.float32]
+    cosines: NDArray[np.float32]
+
+
+def array_sha256(array: NDArray[Any]) -> str:
+    """SHA-256 of an array's values in row-major, little-endian order."""
+    contiguous = np.ascontiguousarray(array)
+    return hashlib.sha256(contiguous.astype(contiguous.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
+
+
+def _sums(folder: Path) -> str:
+    """The canonical text of SHA256SUMS, as ``sha256sum`` prints it."""
+    names = sorted(file.name for file in folder.iterdir() if _belongs(file))
+    return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
+
+
+def _belongs(file: Path) -> bool:
+    # The Hub adds .gitattributes, its client .cache: what is hidden or a folder is not part of a bundle.
+    return file.is_file() and file.name != _SUMS and not file.name.startswith(".")
+
+
+def _check_sums(folder: Path) -> dict[str, str]:
+    """Compare every file with SHA256SUMS and return name -> digest."""
+    path = folder / _SUMS
+    if not path.is_file():
+        raise BundleError(f"{folder}: {_SUMS} is missing, so this is not a whole protozoo bundle")
+    try:
+        text = path.read_bytes().decode("ascii")
+        listed = {name: digest for digest, name in (line.split("  ", 1) for line in text.splitlines())}
+    except ValueError as error:
+        raise BundleError(f"{path} is damaged: it is not in the format of `sha256sum`") from error
+    for name in FILES:
+        if name not in listed:
+            raise BundleError(f"{path} is damaged: it does not list {name}")
+    for name, digest in listed.items():
+        # Names are data from outside: one with a separator would make us read elsewhere.
+        if Path(name).name != name or not (folder / name).is_file():
+            raise BundleError(f"{folder / name} is listed in {_SUMS} but missing")
+        if sha256_of(folder / name) != digest:
+            raise BundleError(f"{folder / name} does not match {_SUMS}: the file is damaged or was changed")
+    if text != "".join(f"{listed[name]}  {name}\n" for name in sorted(listed)):
+        raise BundleError(f"{path} is damaged: it is not in the format of `sha256sum`")
+    return listed
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files were compared with their digests. Make one with :meth:`open`.
+
+    Attributes:
+        path: the folder.
+        config: the whole ``config.json``: timm's schema and the key ``protozoo``.
+        sha256: file name -> digest.
+        preprocessing: what the model expects of an image.
+        prototypes: float32 (K, d), unit rows, in the order of ``labels``.
+    """
+
+    path: Path
+    config: Mapping[str, Any]
+    sha256: Mapping[str, str]
+    preprocessing: Preprocessing
+    prototypes: NDArray[np.float32]
+
+    @classmethod
+    def open(cls, path: str | Path) -> Bundle:
+        """Read and check the bundle in the folder ``path``.
+
+        Raises:
+            BundleError: a file is missing, differs from its digest, or contradicts another; it is named.
+        """
+        folder = Path(path)
+        if not folder.is_dir():
+            raise BundleError(f"{folder}: no such folder")
+        if not (folder / "model.safetensors").exists() and any(folder.glob("*.bin")):
+            raise BundleError(f"{folder} holds pickled weights (*.bin), which are never loaded: export it to safetensors")
+        sha256 = _check_sums(folder)
+        try:
+            config = json.loads((folder / "config.json").read_bytes())
+            record = config["protozoo"]
+            version = record["format_version"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BundleError(f"{folder / 'config.json'} is not a bundle's configuration ({error!r})") from error
+        if version != FORMAT_VERSION:
+            raise BundleError(
+                f"{folder} has bundle format {version}, this version of protozoo reads {FORMAT_VERSION}: "
+                "upgrade protozoo or export the model again"
+            )
+        try:
+            prototypes = _read_prototypes(folder, config)
+            if record["weights"]["sha256"] != sha256[record["weights"]["file"]]:
+                raise BundleError(f"{folder}: config.json names another digest for model.safetensors than SHA256SUMS")
+            preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
+            temperature = float(record["temperature"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"{folder / 'config.json'} is incomplete: {error!r}") from error
+        if not (math.isfinite(temperature) and temperature > 0):
+            raise BundleError(f"{folder / 'config.json'}: the temperature must be positive, it is {temperature}")
+        return cls(folder, config, sha256, preprocessing, prototypes)
+
+    @property
+    def name(self) -> str:
+        """``architecture.tag``."""
+        return f"{self.config['architecture']}.{self.config['pretrained_cfg']['tag']}"
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The key ``protozoo`` of config.json: objective, data, recipe, metrics, thresholds, revision."""
+        record: Mapping[str, Any] = self.config["protozoo"]
+        return record
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the prototypes."""
+        return tuple(self.config["label_names"])
+
+    @property
+    def temperature(self) -> float:
+        """Logits are cosines divided by this."""
+        return float(self.record["temperature"])
+
+    @property
+    def onnx_path(self) -> Path:
+        """The file ``model.onnx``."""
+        return self.path / "model.onnx"
+
+    @property
+    def weights_path(self) -> Path:
+        """The file ``model.safetensors``."""
+        return self.path / "model.safetensors"
+
+    @cached_property
+    def golden(self) -> Golden:
+        """The inputs and outputs recorded at export."""
+        try:
+            tensors = load_file(self.path / "golden.safetensors")
+            return Golden(tensors["images"], tensors["embeddings"], tensors["cosines"])
+        except (SafetensorError, KeyError) as error:
+            raise BundleError(f"{self.path / 'golden.safetensors'} cannot be read: {error!r}") from error
+
+
+def _read_prototypes(folder: Path, config: Mapping[str, Any]) -> NDArray[np.float32]:
+    entry = config["protozoo"]["prototypes"]
+    path = folder / "model.safetensors"
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            prototypes = tensors.get_tensor(entry["tensor"])
+    except SafetensorError as error:
+        raise BundleError(f"{path} has no prototypes {entry['tensor']!r}: {error!r}") from error
+    if array_sha256(prototypes) != entry["sha256"]:
+        raise BundleError(f"{path}: the prototypes are not those that config.json names")
+    classes = (config["num_classes"], len(config["label_names"]))
+    if prototypes.ndim != 2 or classes != (len(prototypes), len(prototypes)):
+        raise BundleError(
+            f"{folder / 'config.json'}: num_classes {classes[0]} and {classes[1]} label names do not fit prototypes of "
+            f"shape {prototypes.shape}"
+        )
+    if not np.allclose(np.linalg.norm(prototypes, axis=1), 1, atol=_UNIT_TOLERANCE):
+        raise BundleError(f"{path}: the prototypes are not of unit norm")
+    return np.asarray(prototypes, dtype=np.float32)
+
+
+@contextmanager
+def new_bundle(path: str | Path) -> Iterator[Path]:
+    """Yield a folder to write a bundle's files into; at the end sign it and move it to ``path`` in one rename.
+
+    Raises:
+        ProtozooError: ``path`` exists already.
+        BundleError: what was written is not a whole bundle; nothing is left behind.
+    """
+    with staged_folder(Path(path)) as folder:
+        yield folder
+        (folder / _SUMS).write_text(_sums(folder), encoding="ascii")
+        Bundle.open(folder)

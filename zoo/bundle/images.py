@@ -1,0 +1,84 @@
+"""From an image to the uint8 array that a bundle's model takes: the same few lines for training, Python and HTTP.
+
+Resizing and cropping are Pillow's, in the order and with the rounding of timm's evaluation transform, so that the
+pixels are equal to timm's bit for bit. EXIF orientation is not applied: timm and torchvision do not apply it when they
+evaluate, and a service that does would be another model than the one that was measured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zoo.errors import BundleError
+
+_INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How an image becomes the input of a model: resize the shorter side, crop the centre, normalise.
+
+    Attributes:
+        size: height and width in pixels of the (square) input.
+        crop_pct: the side of the crop as a share of the resized shorter side.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
+        mean, std: per-channel statistics, on pixels scaled to [0, 1].
+    """
+
+    size: int
+    crop_pct: float
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+    @classmethod
+    def from_pretrained_cfg(cls, cfg: Mapping[str, Any]) -> Preprocessing:
+        """Read timm's ``pretrained_cfg``.
+
+        Raises:
+            BundleError: a field is missing, or asks for what the centre-crop pipeline does not do.
+        """
+        try:
+            channels, height, width = cfg["input_size"]
+            interpolation = str(cfg["interpolation"])
+            crop_mode = cfg.get("crop_mode", "center")
+            mean, std = tuple(map(float, cfg["mean"])), tuple(map(float, cfg["std"]))
+            crop_pct = float(cfg["crop_pct"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise BundleError(f"config.json: pretrained_cfg is incomplete or malformed ({error!r})") from error
+        if channels != 3 or height != width or crop_mode != "center" or interpolation not in _INTERPOLATIONS:
+            raise BundleError(
+                "config.json: pretrained_cfg must have a square input of 3 channels, crop_mode 'center' and an "
+                f"interpolation of {', '.join(_INTERPOLATIONS)}; it has input_size {cfg['input_size']}, crop_mode "
+                f"{crop_mode!r}, interpolation {interpolation!r}"
+            )
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not 0 < crop_pct <= 1:
+            raise BundleError("config.json: pretrained_cfg needs 3 means, 3 positive stds and a crop_pct in (0, 1]")
+        return cls(int(height), crop_pct, interpolation, mean, std)
+
+    def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
+        """Resize and crop a picture of any mode and size to the model's input, uint8 (size, size, 3), RGB."""
+        image = image.convert("RGB")
+        width, height = image.size
+        # timm: the shorter side becomes floor(size / crop_pct), the longer one int(short * long / short).
+        target = int(self.size / self.crop_pct)
+        if width <= height:
+            resized = (target, max(int(target * height / width), 1))
+        else:
+            resized = (max(int(target * width / height), 1), target)
+        if resized != image.size:
+            image = image.resize(resized, _INTERPOLATIONS[self.interpolation])
+        left = round((resized[0] - self.size) / 2)
+        top = round((resized[1] - self.size) / 2)
+        return np.asarray(image.crop((left, top, left + self.size, top + self.size)))

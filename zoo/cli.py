@@ -1,0 +1,102 @@
+"""The command line's door: finds commands, and turns what a user can act on into one line and status 2."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import EntryPoint, entry_points
+
+import click
+
+import zoo
+from zoo.errors import ProtozooError
+
+_GROUP = "protozoo.commands"
+
+
+class Commands(click.Group):
+    """Commands registered as entry points, by this project's packages or by others; imported when they are asked for."""
+
+    def _entry_points(self) -> dict[str, EntryPoint]:
+        return {point.name: point for point in entry_points(group=_GROUP)}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names, sorted."""
+        return sorted({*super().list_commands(ctx), *self._entry_points()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name.
+
+        Raises:
+            ProtozooError: it is registered, but the packages it needs are not installed.
+        """
+        command = super().get_command(ctx, cmd_name)
+        point = self._entry_points().get(cmd_name)
+        if command is not None or point is None:
+            return command
+        loaded: click.Command = point.load()
+        return loaded
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(zoo.__version__, prog_name="protozoo")
+def protozoo() -> None:
+    """Train, export, verify and serve image classifiers whose classes are points on the unit sphere."""
+
+
+@protozoo.command("list")
+@click.argument("pattern", default="*")
+@click.option("--pretrained", is_flag=True, help="List weights, not architectures.")
+def list_(pattern: str, pretrained: bool) -> None:
+    """List the zoo's models whose name matches PATTERN.
+
+    Example: protozoo list "*resnet20*" --pretrained
+    """
+    names = zoo.list_models(pattern, pretrained=pretrained)
+    if not names:
+        raise ProtozooError(f"no model matches {pattern!r}; `protozoo list` prints them all")
+    click.echo("\n".join(names))
+
+
+@protozoo.command()
+@click.argument("bundle")
+@click.argument("images", nargs=-1, required=True)
+@click.option("-k", default=5, show_default=True, help="Predictions an image.")
+@click.option("--device", default=None, help="Torch device; the CPU by default.")
+def predict(bundle: str, images: tuple[str, ...], k: int, device: str | None) -> None:
+    """Classify IMAGES by their nearest prototypes in BUNDLE (a folder or a zoo name).
+
+    Example: protozoo predict proto_resnet20_cifar.nonl_cifar10 frog.png
+    """
+    classifier = zoo.load(bundle, device=device)
+    for image, predictions in zip(images, classifier.predict(list(images), k=k), strict=True):
+        click.echo(image)
+        for prediction in predictions:
+            click.echo(f"  {prediction.probability:7.2%}  cosine {prediction.cosine:+.3f}  {prediction.label}")
+
+
+def main() -> None:
+    """Entry point of ``protozoo``: exit status 0 only where the work was done."""
+    try:
+        status = protozoo.main(prog_name="protozoo", standalone_mode=False)
+    except ProtozooError as error:
+        _fail(str(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(2)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f" (see `{context.command_path} --help`)" if context is not None else ""
+        _fail(error.format_message().replace("\n", " ") + hint)
+    except click.Abort:
+        _fail("interrupted; run the same command again to go on", status=130)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in {"zoo", "training", "export", "serving"}:
+            raise
+        _fail(f"this command needs the package {error.name}: pip install 'protozoo[all]'")
+    else:
+        sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str, status: int = 2) -> None:
+    click.echo(f"protozoo: {message}", err=True)
+    sys.exit(status)

@@ -1,0 +1,16 @@
+"""The errors that a user can act on.
+
+The command line prints their message as one line and exits with status 2; a library user catches them by class.
+"""
+
+
+class ProtozooError(Exception):
+    """Something the user gave cannot be used; the message says what to do about it."""
+
+
+class BundleError(ProtozooError):
+    """A bundle is missing, incomplete, altered, or of a format that this version cannot read."""
+
+
+class ImageError(ProtozooError):
+    """Bytes or a file that cannot be used as an image."""

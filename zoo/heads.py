@@ -1,0 +1,227 @@
+"""The prototype head: pooling, a signed projection, the unit sphere, and cosines to the prototypes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from timm.layers import SelectAdaptivePool2d
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.geometry import simplex_etf
+
+NORM_EPS = 1e-6
+
+
+def unit(x: Tensor) -> Tensor:
+    """Rows of ``x`` (..., d) scaled to unit norm, in at least float32; a zero row stays zero."""
+    if x.dtype in (torch.float16, torch.bfloat16):
+        x = x.float()
+    return F.normalize(x, dim=-1, eps=NORM_EPS)
+
+
+def _cosines(embeddings: Tensor, prototypes: Tensor) -> Tensor:
+    # bfloat16 resolves a cosine near 1 to 0.004 only, and a temperature of 0.05 multiplies that by 20: under autocast
+    # this one product stays in float32.
+    if not torch.jit.is_scripting() and torch.is_autocast_enabled(embeddings.device.type):
+        with torch.autocast(embeddings.device.type, enabled=False):
+            return F.linear(embeddings, prototypes)
+    return F.linear(embeddings, prototypes)
+
+
+torch.fx.wrap("_cosines")
+
+
+class PrototypeClassifier(nn.Module):
+    """Logits of unit embeddings: cosine to each class's prototype, divided by the temperature.
+
+    Args:
+        in_features: d.
+        num_classes: K.
+        temperature: tau > 0; kept in the state dict (float32), so that weights without their config keep it.
+        prototypes: "learned" (a parameter, normalised on the fly) or "fixed" (a buffer, unit rows; a simplex until
+            weights are loaded).
+
+    Shape: (M, d) unit rows -> (M, K).
+
+    Source: NormFace (Wang et al. 2017); eq. 3 of "Neural Collapse by Design".
+    """
+
+    weight: Tensor
+    temperature: Tensor
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        temperature: float,
+        prototypes: str = "learned",
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"the temperature must be positive, not {temperature}")
+        self.in_features = in_features
+        self.num_classes = num_classes
+        self.learned = prototypes == "learned"
+        weight = torch.empty(num_classes, in_features, device=device, dtype=dtype)
+        if self.learned:
+            self.weight = nn.Parameter(weight)
+        elif prototypes == "fixed":
+            self.register_buffer("weight", weight)
+        else:
+            raise ValueError(f'prototypes must be "learned" or "fixed", not {prototypes!r}')
+        self.register_buffer("temperature", torch.tensor(temperature, device=device, dtype=torch.float32))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Draw new prototypes: random directions if learned, a randomly turned simplex if fixed."""
+        if self.learned:
+            self.weight.normal_()
+            self.weight.copy_(unit(self.weight))
+        elif not self.weight.is_meta:
+            self.weight.copy_(simplex_etf(self.num_classes, self.in_features))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PrototypeClassifier:
+        # .half() must not round the temperature: every probability would move.
+        before = self.temperature
+        super()._apply(fn, recurse)
+        if self.temperature.dtype != before.dtype:
+            self.temperature = before.to(self.temperature.device)
+        return self
+
+    @property
+    def prototypes(self) -> Tensor:
+        """(K, d) unit rows, at least float32."""
+        return unit(self.weight)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """(M, d) unit rows -> (M, K) logits."""
+        # A property is not scriptable, hence the same expression here.
+        return _cosines(embeddings, unit(self.weight).to(embeddings.dtype)) / self.temperature
+
+    def extra_repr(self) -> str:
+        """Shape and kind, for print(model)."""
+        kind = "learned" if self.learned else "fixed"
+        return f"in_features={self.in_features}, num_classes={self.num_classes}, prototypes={kind!r}"
+
+    __jit_unused_properties__ = ("prototypes",)
+
+
+def _projection(kind: str, in_features: int, embed_dim: int, **dd: Any) -> nn.Module:
+    """What stands between pooling and normalisation; all but "relu" let an embedding have negative coordinates."""
+    if kind in ("batchnorm", "relu") and embed_dim != in_features:
+        raise ValueError(
+            f'head="{kind}" keeps the width of the features: embed_dim must be {in_features}, not {embed_dim}'
+        )
+    if kind == "linear":
+        return nn.Linear(in_features, embed_dim, **dd)
+    if kind == "batchnorm":
+        return nn.BatchNorm1d(in_features, **dd)
+    if kind == "mlp":
+        return nn.Sequential(
+            nn.Linear(in_features, in_features, **dd), nn.ReLU(inplace=True), nn.Linear(in_features, embed_dim, **dd)
+        )
+    if kind == "relu":
+        return nn.Identity()
+    raise ValueError(f'head must be "linear", "batchnorm", "mlp" or "relu", not {kind!r}')
+
+
+class PrototypeHead(nn.Module):
+    """Features -> pooled -> projected -> unit embedding -> logits, with the verbs of timm's ``ClassifierHead``.
+
+    A ResNet's pooled features come out of a ReLU and are non-negative, so no cosine between them can be negative and a
+    simplex is out of reach. The projection makes the embedding signed; ``kind="relu"`` leaves it out, for runs that
+    repeat the papers' code.
+
+    Args:
+        in_features: channels of the backbone's feature map.
+        num_classes: K; 0 leaves the classifier out, and the head returns unit embeddings.
+        kind: "linear", "batchnorm", "mlp" or "relu".
+        embed_dim: d; None keeps the pooled width.
+        temperature: tau.
+        prototypes: "learned" or "fixed".
+        classifier: "cosine", or "linear" for plain cross-entropy's un-normalised classifier with a bias.
+        pool_type: timm's; "" leaves pooling, projection and classifier out (``num_classes`` must then be 0).
+        drop_rate: dropout on the pooled features.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        num_classes: int,
+        *,
+        kind: str = "linear",
+        embed_dim: int | None = None,
+        temperature: float = 0.2,
+        prototypes: str = "learned",
+        classifier: str = "cosine",
+        pool_type: str = "avg",
+        drop_rate: float = 0.0,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        super().__init__()
+        if classifier not in ("cosine", "linear"):
+            raise ValueError(f'classifier must be "cosine" or "linear", not {classifier!r}')
+        self.in_features = in_features
+        self.kind = kind
+        self.embed_dim = embed_dim
+        self.initial_temperature = temperature
+        self.prototype_kind = prototypes
+        self.cosine = classifier == "cosine"
+        self.drop = nn.Dropout(drop_rate)
+        self._build_projection(pool_type, device=device, dtype=dtype)
+        self._build_classifier(num_classes, device=device, dtype=dtype)
+
+    def _build_projection(self, pool_type: str, **dd: Any) -> None:
+        self.global_pool = SelectAdaptivePool2d(pool_type=pool_type, flatten=bool(pool_type))
+        pooled = self.in_features * self.global_pool.feat_mult()
+        self.num_features = pooled
+        self.projection: nn.Module = nn.Identity()
+        if pool_type:
+            # Without a projection that could change it, the width follows the pooling (timm's catavgmax doubles it).
+            follows = self.embed_dim is None or self.kind in ("batchnorm", "relu")
+            self.num_features = pooled if follows else self.embed_dim
+            self.projection = _projection(self.kind, pooled, self.num_features, **dd)
+
+    def _build_classifier(self, num_classes: int, **dd: Any) -> None:
+        if num_classes <= 0:
+            self.fc: nn.Module = nn.Identity()
+        elif not self.global_pool.pool_type:
+            raise ValueError("global_pool='' leaves no embedding to classify: use it with num_classes=0")
+        elif self.cosine:
+            self.fc = PrototypeClassifier(
+                self.num_features,
+                num_classes,
+                temperature=self.initial_temperature,
+                prototypes=self.prototype_kind,
+                **dd,
+            )
+        else:
+            self.fc = nn.Linear(self.num_features, num_classes, **dd)
+        self.has_classifier = num_classes > 0
+
+    def reset(self, num_classes: int, pool_type: str | None = None, *, device: Any = None, dtype: Any = None) -> None:
+        """Draw a new classifier; another pooling also redraws the projection, whose input it changes."""
+        if isinstance(self.fc, PrototypeClassifier) and not self.fc.temperature.is_meta:
+            self.initial_temperature = float(self.fc.temperature)
+        if pool_type is not None and pool_type != self.global_pool.pool_type:
+            self._build_projection(pool_type, device=device, dtype=dtype)
+        self._build_classifier(num_classes, device=device, dtype=dtype)
+        self.train(self.training)
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature map (N, C, H, W) -> (N, K) logits, or (N, d) unit embeddings with ``pre_logits`` or K = 0."""
+        x = self.global_pool(x)
+        if not self.global_pool.pool_type:
+            return x
+        x = self.projection(self.drop(x))
+        if pre_logits or not self.has_classifier:
+            return unit(x)
+        return self.fc(unit(x) if self.cosine else x)

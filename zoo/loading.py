@@ -1,0 +1,88 @@
+"""The strict door to models: what timm's own loading takes on trust is checked, and nothing is random unasked."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import warnings
+from typing import Any
+
+import timm
+from safetensors.torch import load_file
+from torch import nn
+
+from zoo.architectures import architectures
+from zoo.bundle import Bundle, BundleError, embedded_names, find
+from zoo.errors import ProtozooError
+
+
+def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
+    """Names of architectures, or with ``pretrained`` of weights (``architecture.tag``), that match a wildcard."""
+    return fnmatch.filter(sorted(embedded_names() if pretrained else architectures()), pattern)
+
+
+def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Create a model of the zoo.
+
+    Args:
+        name: an architecture (random weights), ``architecture.tag`` with ``pretrained=True``, or ``local-dir:path`` of
+            a bundle (always with its weights).
+        pretrained: load weights; an architecture without a tag then means its only one.
+        kwargs: for the model, as in ``timm.create_model``. Another ``num_classes`` than the weights' gives new, random
+            prototypes, with a warning.
+
+    Raises:
+        ProtozooError: an unknown name (the message offers the nearest), or a tag without ``pretrained=True``.
+        BundleError: the weights are missing, damaged, or not those that the configuration names.
+    """
+    if name.startswith(("local-dir:", "hf-hub:")):
+        return _from_bundle(Bundle.open(find(name)), kwargs)
+    architecture = name.split(".")[0]
+    if architecture not in architectures():
+        near = difflib.get_close_matches(name, (*architectures(), *embedded_names()), n=3) or architectures()
+        raise ProtozooError(f"the zoo has no model {name!r}; did you mean {', '.join(near)}?")
+    if pretrained:
+        return _from_bundle(Bundle.open(find(name)), kwargs)
+    if name != architecture:
+        raise ProtozooError(
+            f"{name!r} names weights: pass pretrained=True to load them, or ask for {architecture!r} for random ones"
+        )
+    model: nn.Module = timm.create_model(architecture, pretrained=False, **kwargs)
+    return model
+
+
+def _from_bundle(bundle: Bundle, kwargs: dict[str, Any]) -> nn.Module:
+    """Build what config.json describes and load every tensor of model.safetensors."""
+    config = bundle.config
+    args = {**config.get("model_args", {}), **kwargs}
+    args.setdefault("num_classes", config["num_classes"])
+    try:
+        model: nn.Module = timm.create_model(
+            config["architecture"], pretrained=False, pretrained_cfg=dict(config["pretrained_cfg"]), **args
+        )
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise BundleError(f"{bundle.path}: config.json does not describe a model of this zoo: {error}") from error
+    model.label_names = bundle.labels  # type: ignore[assignment]
+    tensors = load_file(bundle.weights_path)
+    prototypes = bundle.record["prototypes"]["tensor"]
+    if args["num_classes"] != config["num_classes"]:
+        warnings.warn(
+            f"{bundle.name} has prototypes for {config['num_classes']} classes; those of the {args['num_classes']} "
+            "asked for are new and random: train them",
+            stacklevel=3,
+        )
+        classifier = prototypes.rpartition(".")[0] + "."
+        missing = {key for key in model.state_dict() if key.startswith(classifier)}
+        tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(classifier)}
+    else:
+        missing = set()
+    try:
+        found = model.load_state_dict(tensors, strict=False)
+    except RuntimeError as error:
+        raise BundleError(f"{bundle.weights_path} does not fit {config['architecture']}: {error}") from error
+    if set(found.missing_keys) != missing or found.unexpected_keys:
+        raise BundleError(
+            f"{bundle.weights_path} does not fit {config['architecture']}: missing {found.missing_keys}, unexpected "
+            f"{found.unexpected_keys}"
+        )
+    return model
