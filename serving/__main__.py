@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 
+import click
+
 from serving.cli import serve
 from zoo.bundle import ProtozooError
 
@@ -13,7 +15,7 @@ def main() -> None:
     try:
         serve(prog_name="python -m serving")
     except ProtozooError as error:
-        print(f"protozoo: {error}", file=sys.stderr)
+        click.echo(f"protozoo: {error}", err=True)
         sys.exit(2)
 
 

@@ -83,7 +83,7 @@ class _Parser(MultiPartParser):
 async def _form_images(
     request: Request, stream: AsyncGenerator[bytes, None], max_bytes: int, max_images: int
 ) -> list[bytes]:
-    parser = _Parser(request.headers, stream, max_files=max_images, max_fields=max_images)
+    parser = _Parser(request.headers, stream)
     parser.spool_max_size = max_bytes  # the whole body is bounded, so no part needs a temporary file
     try:
         form = await parser.parse()
@@ -92,12 +92,12 @@ async def _form_images(
     try:
         if not parser.ended:
             raise ServingError("malformed_body", "the multipart body ends before its closing boundary")
-        return await _files(form)
+        return await _files(form, max_images)
     finally:
         await form.close()
 
 
-async def _files(form: FormData) -> list[bytes]:
+async def _files(form: FormData, max_images: int) -> list[bytes]:
     files = []
     for name, part in form.multi_items():
         if name != FIELD:
@@ -107,6 +107,11 @@ async def _files(form: FormData) -> list[bytes]:
                 "invalid_form", f"`{FIELD}` must be a file (a part with a filename), not text; URLs are not fetched"
             )
         files.append(await part.read())
+        if len(files) > max_images:
+            raise ServingError(
+                "invalid_form",
+                f"more than {max_images} images; send several requests, or the operator can raise PROTOZOO_MAX_IMAGES",
+            )
     if not files:
         raise ServingError("invalid_form", f"the form holds no `{FIELD}` file")
     return files

@@ -12,9 +12,14 @@ import click
 @click.option(
     "--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="What the model runs on."
 )
-@click.option("--max-body-mib", type=click.IntRange(min=1), help="Largest body of a request, in MiB.  [default: 20]")
+@click.option(
+    "--max-body-mib",
+    type=click.IntRange(min=1),
+    help="Largest body of a request, in MiB.  [default: 20]",
+    metavar="MIB",
+)
 def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | None) -> None:
-    """Serve BUNDLE over HTTP: /v1/classify, /v1/embed and /v1/model.
+    r"""Serve BUNDLE over HTTP: /v1/classify, /v1/embed and /v1/model.
 
     BUNDLE is the folder of a bundle or a pretrained model of the zoo. Ctrl-C or SIGTERM ends the service after the
     requests under way. Other limits are environment variables, PROTOZOO_MAX_IMAGES for one.

@@ -18,15 +18,12 @@ BUCKETS = (1, 2, 4, 8, 16, 32)
 TOLERANCE = 1e-3
 """Largest difference from the golden outputs: a device rounds differently, another model does not."""
 
-_PROVIDERS: dict[str, Any] = {
-    "cpu": "CPUExecutionProvider",
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_OPTIONS = {
+    "cpu": {},
     # EXHAUSTIVE searches anew at every size, and the default arena doubles and never gives memory back.
-    "cuda": (
-        "CUDAExecutionProvider",
-        {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"},
-    ),
+    "cuda": {"cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"},
 }
-_NAMES = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 
 
 class EngineError(Exception):
@@ -134,7 +131,7 @@ def _largest_difference(given: NDArray[np.float32], recorded: NDArray[np.float32
     if given.shape != recorded.shape:
         return float("inf")
     difference = float(np.max(np.abs(given - recorded), initial=0.0))
-    return difference if difference == difference else float("inf")  # NaN would compare as small
+    return float("inf") if np.isnan(difference) else difference  # NaN would compare as small
 
 
 def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
@@ -148,13 +145,15 @@ def _session(bundle: Bundle, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     # Spinning threads would take the cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if device == "cuda" and _NAMES[device] not in onnxruntime.get_available_providers():
+    if device == "cuda" and _PROVIDERS[device] not in onnxruntime.get_available_providers():
         raise _no_cuda("this ONNX Runtime was built without CUDA")
     try:
-        session = onnxruntime.InferenceSession(str(bundle.onnx_path), options, providers=[_PROVIDERS[device]])
+        session = onnxruntime.InferenceSession(
+            str(bundle.onnx_path), options, providers=[(_PROVIDERS[device], _OPTIONS[device])]
+        )
     except Exception as error:  # ONNX Runtime's own classes have no public common base
         raise BundleError(f"{bundle.onnx_path} cannot be loaded by ONNX Runtime: {_first_line(error)}") from error
-    if session.get_providers()[0] != _NAMES[device]:
+    if session.get_providers()[0] != _PROVIDERS[device]:
         # ONNX Runtime only logs where CUDA is missing, and goes on some fifty times slower.
         raise _no_cuda("ONNX Runtime cannot start CUDA here")
     return session

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.engine import BUCKETS
@@ -15,7 +13,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
 
 
 class Metrics:
-    """Counts of one app; several processes are summed where BentoML has set PROMETHEUS_MULTIPROC_DIR."""
+    """Counts of one app, which is one process: BentoML's folder for several is shared by all services of a user."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -35,11 +33,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition in Prometheus' text format."""
-        if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-            return generate_latest(self._registry)
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)
-        return generate_latest(registry)
+        return generate_latest(self._registry)
 
 
 class Measured:
@@ -51,6 +45,7 @@ class Measured:
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; count it and its time."""
         status = 500
         started = time.perf_counter()
 

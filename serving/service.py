@@ -7,12 +7,10 @@ import subprocess
 import sys
 
 import bentoml
+import click
 
 from serving.app import create_app
-from serving.settings import Settings
-
-TIMEOUT_SECONDS = 120
-"""BentoML's own timeout, a backstop: the app's shorter ones answer in the shape of every other error."""
+from serving.settings import TIMEOUT_SECONDS, Settings
 
 
 def _on_ready(settings: Settings) -> None:
@@ -20,11 +18,10 @@ def _on_ready(settings: Settings) -> None:
     gc.collect()
     gc.freeze()
     if settings.url:
-        print(
+        click.echo(
             f"protozoo: ready on {settings.url}\n"
             f"  curl {settings.url}/v1/model\n"
-            f"  curl -F image=@photo.jpg '{settings.url}/v1/classify?k=5'",
-            flush=True,
+            f"  curl -F image=@photo.jpg '{settings.url}/v1/classify?k=5'"
         )
 
 
@@ -43,8 +40,8 @@ app = create_app(Settings.from_environment, _on_ready)
 class Protozoo:
     """Classifies images by the nearest prototype on the unit sphere."""
 
-    @bentoml.on_deployment
-    def check() -> None:  # type: ignore[misc]  # BentoML calls it without an instance, before any worker
+    @bentoml.on_deployment  # type: ignore[untyped-decorator]
+    def check() -> None:  # BentoML calls it without an instance, before any worker
         """End `bentoml serve` where the model cannot be served: a worker that fails would be started for ever."""
         status = subprocess.run([sys.executable, "-m", "serving.check"], check=False).returncode
         if status:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from zoo.bundle import ProtozooError
 
 DEVICES = ("cpu", "cuda")
 MIB = 1 << 20
+TIMEOUT_SECONDS = 120
+"""BentoML's own timeout, a backstop: the app's shorter ones answer in the shape of every other error."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Settings:
         for field in _NUMBERS:
             if getattr(self, field) < 1:
                 raise ProtozooError(f"{variable(field)} must be 1 or more; it is {getattr(self, field)}")
+        if self.body_seconds + self.answer_seconds >= TIMEOUT_SECONDS:
+            raise ProtozooError(
+                f"{variable('body_seconds')} ({self.body_seconds}) and {variable('answer_seconds')} "
+                f"({self.answer_seconds}) together must be less than {TIMEOUT_SECONDS}"
+            )
         if self.max_queue < self.max_images:
             raise ProtozooError(
                 f"{variable('max_queue')} ({self.max_queue}) must be at least {variable('max_images')} "
@@ -62,11 +70,13 @@ class Settings:
             ProtozooError: no bundle is named, or a value is not of its type or out of range.
         """
         environ = os.environ if environ is None else environ
-        texts = {field: environ.get(variable(field), "").strip() for field in ("bundle", "device", "url", *_NUMBERS)}
+        texts = {field.name: environ.get(variable(field.name), "").strip() for field in fields(cls)}
         if not texts["bundle"]:
             raise ProtozooError(f"{variable('bundle')} must name what to serve: the folder of a bundle or a zoo name")
-        numbers = {field: _integer(field, texts.pop(field)) for field in _NUMBERS if texts[field]}
-        return cls(**{field: text for field, text in texts.items() if text and field not in _NUMBERS}, **numbers)
+        given: dict[str, Any] = {
+            field: _integer(field, text) if field in _NUMBERS else text for field, text in texts.items() if text
+        }
+        return cls(**given)
 
 
 _NUMBERS = (

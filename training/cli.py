@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,12 @@ def train(recipe: str, data: str, out: Path, **overrides: str | None) -> None:
     from training.train import train as train_recipe
 
     given = {name: _parse(value) for name, value in overrides.items() if value is not None}
-    train_recipe(load_recipe(recipe, given), data, out, name=Path(recipe).stem, say=click.echo)
+    # The record names the data and the recipe, not where they stand on this machine.
+    options = [f"--{name} {shlex.quote(value)}" for name, value in overrides.items() if value is not None]
+    command = " ".join(
+        ["protozoo train", Path(recipe).name, "--data", shlex.quote(Path(data).name), "--out RUN", *options]
+    )
+    train_recipe(load_recipe(recipe, given), data, out, name=Path(recipe).stem, command=command, say=click.echo)
 
 
 @click.command()

@@ -192,4 +192,6 @@ def _parquet(folder: Path) -> _Source:
         return rows
 
     name = info.get("dataset_name") or folder.resolve().name
-    return _Source(name, info.get("license") or "not stated", classes, {"train": samples("train"), "test": samples(test)})
+    return _Source(
+        name, info.get("license") or "not stated", classes, {"train": samples("train"), "test": samples(test)}
+    )

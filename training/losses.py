@@ -21,9 +21,7 @@ from torch.nn import functional as F
 def _valid(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Check the shapes, drop samples with a negative label, and go to at least float32."""
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
-        raise ValueError(
-            f"logits must be (M, K) and labels (M,), not {tuple(logits.shape)} and {tuple(labels.shape)}"
-        )
+        raise ValueError(f"logits must be (M, K) and labels (M,), not {tuple(logits.shape)} and {tuple(labels.shape)}")
     if labels.is_floating_point():
         raise ValueError(f"labels must be class indices of an integer type, not {labels.dtype}")
     if logits.dtype in (torch.float16, torch.bfloat16):

@@ -47,6 +47,26 @@ class NeuralCollapse:
     etf_cosine_error: float
 
 
+def collapse_optimum(num_classes: int) -> NeuralCollapse:
+    """What each metric is at exact neural collapse of K >= 3 classes.
+
+    Source: Song et al. 2024 for MIR, whose value at a simplex is below 1.
+    """
+    k = num_classes
+    mir = 1 / (k - 1) + (k - 2) * math.log(k - 2) / ((k - 1) * math.log(k - 1)) if k > 2 else 0.0
+    return NeuralCollapse(
+        intra_erank=0.0,
+        inter_erank=k - 1.0,
+        weight_erank=k - 1.0,
+        weight_alignment=0.0,
+        instance_alignment=0.0,
+        mir=mir,
+        hdr=0.0,
+        trace_ratio=0.0,
+        etf_cosine_error=0.0,
+    )
+
+
 def _entropy(spectrum: Tensor) -> float:
     """Shannon entropy (nats) of non-negative numbers scaled to sum 1."""
     spectrum = spectrum.clamp_min(0)

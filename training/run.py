@@ -38,8 +38,11 @@ class Run:
         """Whether the training came to its end."""
         return self.result.is_file()
 
-    def claim(self, recipe: Recipe, data: str) -> None:
+    def claim(self, recipe: Recipe, data: str) -> str:
         """Start the run, or go on with one of the same recipe and data.
+
+        Returns:
+            The code revision that the run was started with.
 
         Raises:
             ProtozooError: the folder holds something else, or a run with other settings.
@@ -48,20 +51,23 @@ class Run:
         file = self.path / "recipe.yaml"
         if file.is_file():
             earlier = yaml.safe_load(file.read_text(encoding="utf-8"))
+            revision = str(earlier.pop("code_revision", "unknown"))
             for field in sorted({*settings, *earlier}):
                 if settings.get(field) != earlier.get(field):
                     raise ProtozooError(
                         f"{self.path} holds a run with {field} = {earlier.get(field)!r}, not {settings.get(field)!r}: "
                         "choose another --out, or give the same settings to resume"
                     )
-            return
+            return revision
         if self.path.is_dir() and any(self.path.iterdir()):
             raise ProtozooError(f"{self.path} is not empty and holds no run: choose another --out")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ProtozooError(f"{self.path} cannot be made ({error.strerror}): choose another --out") from error
-        write_atomically(file, yaml.safe_dump(settings, sort_keys=False).encode())
+        revision = code_revision()
+        write_atomically(file, yaml.safe_dump({**settings, "code_revision": revision}, sort_keys=False).encode())
+        return revision
 
     def log(self, line: str) -> None:
         """Append a line to log.txt."""

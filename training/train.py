@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,15 @@ from training.checkpoint import Progress
 from training.data import ImageData, load_data
 from training.evaluation import collapse, open_set_thresholds, run_model
 from training.loop import Parts, fit, steps_per_epoch
+from training.metrics import collapse_optimum
 from training.recipe import Recipe
-from training.run import Run, code_revision
+from training.run import Run
 from zoo.bundle import Preprocessing
 
 
-def train(recipe: Recipe, data: str, out: Path, *, name: str, say: Callable[[str], None]) -> dict[str, Any]:
+def train(
+    recipe: Recipe, data: str, out: Path, *, name: str, command: str, say: Callable[[str], None]
+) -> dict[str, Any]:
     """Train, or resume, or report that all is done.
 
     Args:
@@ -27,6 +31,7 @@ def train(recipe: Recipe, data: str, out: Path, *, name: str, say: Callable[[str
         data: ``digits`` or a folder; see :func:`training.data.load_data`.
         out: folder of the run.
         name: of the recipe: the tag of the weights, ``<objective>_<dataset>``.
+        command: what was typed, for the record.
         say: takes lines for the user.
 
     Returns:
@@ -36,7 +41,7 @@ def train(recipe: Recipe, data: str, out: Path, *, name: str, say: Callable[[str
         ProtozooError: recipe, data or folder cannot be used.
     """
     run = Run(out)
-    run.claim(recipe, data)
+    revision = run.claim(recipe, data)
     if run.finished:
         say(f"{out} is finished already; the record stands in {run.result}")
         return run.read_result()
@@ -49,7 +54,8 @@ def train(recipe: Recipe, data: str, out: Path, *, name: str, say: Callable[[str
     parts = build_parts(recipe, len(images.classes), steps_per_epoch(recipe, images))
     progress = fit(parts, recipe, images, preprocessing, run, say)
     say("measuring accuracy and collapse in float32")
-    result = _result(parts, recipe, images, preprocessing, progress, name)
+    result = _result(parts, recipe, images, preprocessing, progress)
+    result |= {"tag": name, "command": command, "code_revision": revision}
     run.finish(parts.model, result)
     metrics = result["metrics"]
     line = f"test accuracy {metrics['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"
@@ -59,7 +65,7 @@ def train(recipe: Recipe, data: str, out: Path, *, name: str, say: Callable[[str
 
 
 def _result(
-    parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, progress: Progress, name: str
+    parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, progress: Progress
 ) -> dict[str, Any]:
     """All that an export or a comparison needs to know, besides the weights."""
     model = parts.model
@@ -74,7 +80,6 @@ def _result(
     }
     return {
         "architecture": recipe.architecture,
-        "tag": name,
         "model_args": model_args(recipe),
         "embed_dim": prototypes.shape[1],
         "label_names": list(data.classes),
@@ -93,7 +98,6 @@ def _result(
             "test_images": len(data.test.labels),
         },
         "recipe": recipe.model_dump(mode="json"),
-        "code_revision": code_revision(),
         "cost": {
             "train_seconds": round(progress.seconds, 1),
             "device": _device(parts),
@@ -105,6 +109,7 @@ def _result(
             "train_accuracy": train_outputs.accuracy(),
             "train_collapse": collapse(train_outputs, prototypes),
             "test_collapse": collapse(test_outputs, prototypes),
+            "collapse_optimum": asdict(collapse_optimum(len(data.classes))),
         },
         "open_set": open_set_thresholds(test_outputs.embeddings, test_outputs.labels, prototypes) if cosine else None,
     }

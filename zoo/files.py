@@ -62,6 +62,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
         yield staging
         staging.chmod(0o755)  # mkdtemp makes it private; a bundle is as readable as any other output
         for file in staging.rglob("*"):
+            file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors writes for the owner alone
             _sync(file)
         _sync(staging)
         os.rename(staging, path)

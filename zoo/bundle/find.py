@@ -43,4 +43,6 @@ def find(name_or_path: str | Path) -> Path:
             "FOLDER` and give FOLDER"
         )
     near = tagged or difflib.get_close_matches(text, names, n=3, cutoff=0.4) or list(names)
-    raise BundleError(f"{text!r} is neither a folder nor a pretrained model of the zoo; did you mean {', '.join(near)}?")
+    raise BundleError(
+        f"{text!r} is neither a folder nor a pretrained model of the zoo; did you mean {', '.join(near)}?"
+    )

@@ -112,7 +112,9 @@ class Bundle:
         if not folder.is_dir():
             raise BundleError(f"{folder}: no such folder")
         if not (folder / "model.safetensors").exists() and any(folder.glob("*.bin")):
-            raise BundleError(f"{folder} holds pickled weights (*.bin), which are never loaded: export it to safetensors")
+            raise BundleError(
+                f"{folder} holds pickled weights (*.bin), which are never loaded: export it to safetensors"
+            )
         sha256 = _check_sums(folder)
         try:
             config = json.loads((folder / "config.json").read_bytes())

@@ -1,0 +1,29 @@
+# `make demo` and `make test` make .venv and install into it by themselves.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check clean
+
+demo: .venv/all
+	$(BIN)/protozoo demo
+
+test: .venv/dev
+	$(BIN)/pytest
+
+# What CI runs before the tests: linter, formatter, types, and which package may import which.
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.venv/all .venv/dev: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "protozoo needs Python 3.10 or newer: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[$(@F)]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,150 @@
+"""From a finished run to a bundle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import save_file as save_arrays
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from export.card import render_card
+from export.onnx import write_onnx
+from zoo.bundle import FORMAT_VERSION, Bundle, Preprocessing, array_sha256, new_bundle
+from zoo.errors import ProtozooError
+from zoo.files import sha256_of
+from zoo.heads import unit
+from zoo.pixels import PixelModel
+
+GOLDEN_IMAGES = 8
+
+
+def export_run(run: Path, out: Path) -> Bundle:
+    """Write the bundle of a finished run.
+
+    Args:
+        run: folder that ``protozoo train`` wrote.
+        out: folder of the bundle; must not exist.
+
+    Raises:
+        ProtozooError: the run is not finished, has no prototypes, or ``out`` exists.
+    """
+    result, model = _load_run(run)
+    classifier = model.get_classifier(name_only=True) + ".weight"  # type: ignore[operator]
+    state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    # Only the direction of a learned prototype means anything: stored as unit rows, the weights are the prototypes.
+    state[classifier] = unit(state[classifier].double()).float().contiguous()
+    model.load_state_dict(state)
+    with new_bundle(out) as folder:
+        weights = folder / "model.safetensors"
+        save_file(state, weights, metadata={"format": "pt", "protozoo.code_revision": result["code_revision"]})
+        config = _config(result, model, state, sha256_of(weights), classifier)
+        preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
+        pixels = PixelModel(model, preprocessing)
+        metadata = {
+            "protozoo.name": f"{result['architecture']}.{result['tag']}",
+            "protozoo.labels": result["label_names"],
+            "protozoo.temperature": config["protozoo"]["temperature"],
+            "protozoo.weights_sha256": config["protozoo"]["weights"]["sha256"],
+            "protozoo.prototypes_sha256": config["protozoo"]["prototypes"]["sha256"],
+        }
+        write_onnx(pixels, preprocessing.size, folder / "model.onnx", metadata)
+        _write_golden(pixels, preprocessing.size, folder / "golden.safetensors")
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(render_card(config), encoding="utf-8")
+    return Bundle.open(out)
+
+
+def _load_run(run: Path) -> tuple[dict[str, Any], nn.Module]:
+    if not (run / "result.json").is_file():
+        state = "is not finished: run its `protozoo train` again" if (run / "recipe.yaml").is_file() else "is no run"
+        raise ProtozooError(f"{run} {state}")
+    result: dict[str, Any] = json.loads((run / "result.json").read_bytes())
+    if result["model_args"]["classifier"] != "cosine":
+        raise ProtozooError(
+            f"{run} was trained with {result['objective']}, whose linear classifier has no prototypes to serve: train "
+            "normface, ntce or nonl"
+        )
+    model = timm.create_model(
+        result["architecture"], num_classes=len(result["label_names"]), **_model_args(result)
+    ).eval()
+    try:
+        model.load_state_dict(load_file(run / "model.safetensors"))
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise ProtozooError(f"{run / 'model.safetensors'} cannot be read: {str(error).splitlines()[0]}") from error
+    return result, model
+
+
+def _model_args(result: dict[str, Any]) -> dict[str, Any]:
+    return {**result["model_args"], "embed_dim": result["embed_dim"]}
+
+
+def _config(
+    result: dict[str, Any], model: nn.Module, state: dict[str, torch.Tensor], weights_sha256: str, classifier: str
+) -> dict[str, Any]:
+    """config.json: timm's schema, and the key ``protozoo``, which timm ignores and keeps."""
+    cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[call-overload]
+    size = result["preprocessing"]["input_size"][-1]
+    with torch.inference_mode():
+        pool_size = tuple(model.forward_features(torch.zeros(1, 3, size, size)).shape[-2:])  # type: ignore[operator]
+    classes = len(result["label_names"])
+    return {
+        "architecture": result["architecture"],
+        "num_classes": classes,
+        "num_features": model.num_features,
+        "global_pool": "avg",
+        "label_names": result["label_names"],
+        "model_args": {"num_classes": classes, "in_chans": 3, "global_pool": "avg", **_model_args(result)},
+        "pretrained_cfg": {
+            "tag": result["tag"],
+            "custom_load": False,
+            **result["preprocessing"],
+            "fixed_input_size": False,
+            "crop_mode": "center",
+            "num_classes": classes,
+            "pool_size": list(pool_size),
+            "first_conv": cfg["first_conv"],
+            "classifier": cfg["classifier"],
+            "license": cfg["license"],
+        },
+        "protozoo": {
+            "format_version": FORMAT_VERSION,
+            "objective": result["objective"],
+            "temperature": model.temperature,
+            "prototypes": {
+                "kind": result["model_args"]["prototypes"],
+                "tensor": classifier,
+                "sha256": array_sha256(state[classifier].numpy()),
+            },
+            "weights": {"file": "model.safetensors", "sha256": weights_sha256},
+            **{
+                key: result[key]
+                for key in ("data", "recipe", "command", "code_revision", "cost", "metrics", "open_set")
+            },
+        },
+    }
+
+
+def golden_images(size: int) -> NDArray[np.uint8]:
+    """Pictures that anyone may copy: coloured waves with noise, uint8 (8, size, size, 3), always the same."""
+    generator = np.random.default_rng(0)
+    row, column = np.mgrid[0:size, 0:size] / size
+    frequency = generator.uniform(0.5, 4, size=(2, GOLDEN_IMAGES, 1, 1, 3))
+    phase = generator.uniform(0, 2 * np.pi, size=(GOLDEN_IMAGES, 1, 1, 3))
+    waves = np.sin(2 * np.pi * (frequency[0] * row[..., None] + frequency[1] * column[..., None]) + phase)
+    noise = generator.normal(scale=0.3, size=waves.shape)
+    return (127.5 + 100 * (waves + noise)).clip(0, 255).astype(np.uint8)
+
+
+def _write_golden(model: PixelModel, size: int, path: Path) -> None:
+    images = golden_images(size)
+    with torch.inference_mode():
+        embeddings, cosines = model(torch.from_numpy(images))
+    save_arrays({"images": images, "embeddings": embeddings.numpy(), "cosines": cosines.numpy()}, path)

@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import asyncio
+import io
+import threading
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.decoder import FORMATS, Decoder
+from serving.errors import ServingError
+
+
+@pytest.fixture
+def decoder(bundle):
+    decoder = Decoder(bundle.preprocessing, max_pixels=64_000_000, threads=2, max_pending=4)
+    yield decoder
+    decoder.close()
+
+
+def code_of(decoder, data):
+    with pytest.raises(ServingError) as caught:
+        decoder.decode(data)
+    return caught.value.code
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_pixels_are_those_of_the_bundle_s_preprocessing(decoder, bundle, encode, kind):
+    data = encode(kind)
+    expected = bundle.preprocessing.pixels(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(decoder.decode(data), expected)
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "I;16"])
+def test_every_mode_of_png_becomes_rgb(decoder, encode, mode):
+    image = Image.open(io.BytesIO(encode("PNG")))
+    buffer = io.BytesIO()
+    (image.convert("I").convert("I;16") if mode == "I;16" else image.convert(mode)).save(buffer, "PNG")
+    assert decoder.decode(buffer.getvalue()).shape == (8, 8, 3)
+
+
+def test_cmyk_jpeg_becomes_rgb(decoder, encode):
+    assert decoder.decode(encode(mode="CMYK")).shape == (8, 8, 3)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("sixteenth", range(1, 16))
+def test_truncated_anywhere_is_an_invalid_image(decoder, encode, kind, sixteenth):
+    data = encode(kind)
+    assert code_of(decoder, data[: len(data) * sixteenth // 16]) == "invalid_image"
+
+
+def test_flipped_bytes_raise_the_service_s_error_or_none(decoder, encode):
+    generator = np.random.default_rng(0)
+    for kind in ("JPEG", "PNG", "WEBP"):
+        data = encode(kind)
+        for _ in range(100):
+            broken = bytearray(data)
+            for place in generator.integers(0, len(data), 5):
+                broken[place] ^= int(generator.integers(1, 256))
+            try:
+                assert decoder.decode(bytes(broken)).shape == (8, 8, 3)
+            except ServingError as error:
+                assert error.status in (415, 422)  # noqa: PT017
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "BMP", "EPS"])
+def test_other_formats_never_reach_their_plugin(decoder, encode, kind):
+    assert code_of(decoder, encode(kind)) == "unsupported_media_type"
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_only_the_sniffed_plugin_sees_the_bytes(decoder, encode, monkeypatch, kind):
+    seen = []
+    real = Image.open
+    monkeypatch.setattr(Image, "open", lambda file, formats: seen.append(formats) or real(file, formats=formats))
+    decoder.decode(encode(kind))
+    assert seen == [(kind,)]
+
+
+def test_empty_is_an_invalid_image(decoder):
+    assert code_of(decoder, b"") == "invalid_image"
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("side", [13_000, 13_900])  # 169 Mpx warns in Pillow, 193 Mpx is Pillow's own error
+def test_a_bomb_is_refused_before_it_is_decoded(decoder, bomb, side):
+    data = bomb(side)
+    started = time.perf_counter()
+    assert code_of(decoder, data) == "invalid_image"
+    assert time.perf_counter() - started < 0.1
+
+
+@pytest.mark.parametrize(("size", "good"), [((1, 1), True), ((1, 100), True), ((1, 101), False), ((2000, 1), False)])
+def test_the_aspect_ratio_is_limited(decoder, encode, size, good):
+    data = encode("PNG", *size)
+    if good:
+        assert decoder.decode(data).shape == (8, 8, 3)
+    else:
+        assert code_of(decoder, data) == "invalid_image"
+
+
+def test_a_bad_file_gives_its_error_in_its_place(decoder, encode):
+    results = asyncio.run(decoder.decode_all([encode(), b"", encode(seed=1)]))
+    assert isinstance(results[1], ServingError)
+    np.testing.assert_array_equal(results[2], decoder.decode(encode(seed=1)))
+
+
+def test_too_many_pending_are_refused_and_permits_come_back(decoder, encode, monkeypatch):
+    release = threading.Event()
+
+    async def scenario():
+        monkeypatch.setattr(decoder, "decode", lambda data: release.wait(10))
+        first = asyncio.ensure_future(decoder.decode_all([b"1", b"2", b"3"]))
+        await asyncio.sleep(0.01)
+        with pytest.raises(ServingError) as caught:
+            await decoder.decode_all([b"4", b"5"])
+        release.set()
+        await first
+        await decoder.decode_all([b""] * 4)
+        return caught.value
+
+    error = asyncio.run(scenario())
+    assert (error.status, "Retry-After" in error.headers) == (503, True)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from serving import prototypes as module
+from serving.errors import ServingError
+from serving.prototypes import PrototypeSet
+
+
+def unit(rows):
+    rows = np.asarray(rows, np.float64)
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+
+
+@pytest.fixture
+def prototypes():
+    return PrototypeSet.whole(unit(np.random.default_rng(0).standard_normal((7, 4))), list("abcdefg"))
+
+
+def answer(prototypes, embedding, whole=None, **options):
+    rows = (whole or prototypes).rows
+    return prototypes.answer(rows @ unit([embedding])[0], **{"k": 3, "temperature": 0.1} | options)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3, 7, 1024])
+def test_smallest_angle_is_that_of_the_naive_loop(prototypes, monkeypatch, block):
+    monkeypatch.setattr(module, "_BLOCK", block)
+    rows = prototypes.rows.astype(np.float64)
+    naive = min(math.acos(float(a @ b)) for a, b in itertools.combinations(rows, 2))
+    assert prototypes.smallest_angle == pytest.approx(naive, abs=1e-9)
+
+
+def test_predictions_are_the_nearest_in_order_with_softmax_probabilities(prototypes):
+    cosines = prototypes.rows @ unit([[1, 2, 3, 4]])[0]
+    result = prototypes.answer(cosines, k=7, temperature=0.1)
+    logits = cosines.astype(np.float64) / 0.1
+    probabilities = np.exp(logits) / np.exp(logits).sum()
+    order = np.argsort(-cosines)
+    assert [p.index for p in result.predictions] == order.tolist()
+    assert [p.label for p in result.predictions] == ["abcdefg"[i] for i in order]
+    assert [p.probability for p in result.predictions] == pytest.approx(probabilities[order].tolist())
+    assert result.cosine == pytest.approx(float(cosines.max()))
+    assert result.angle_deg == pytest.approx(math.degrees(math.acos(cosines.max())))
+
+
+def test_tiny_temperature_does_not_overflow(prototypes):
+    result = answer(prototypes, [1, 2, 3, 4], temperature=1e-4)
+    assert result.predictions[0].probability == pytest.approx(1)
+
+
+def test_under_the_threshold_label_and_index_are_null_and_candidates_stay(prototypes):
+    best = answer(prototypes, [1, 2, 3, 4]).cosine
+    at = answer(prototypes, [1, 2, 3, 4], threshold=best)
+    above = answer(prototypes, [1, 2, 3, 4], threshold=best + 1e-6)
+    assert (at.known, at.label) == (True, at.predictions[0].label)
+    assert (above.known, above.label, above.index, len(above.predictions)) == (False, None, None, 3)
+
+
+def test_certified_is_true_only_within_half_the_smallest_angle():
+    prototypes = PrototypeSet.whole(unit([[1, 0], [0, 1], [-1, 0]]), "abc")  # smallest angle 90 degrees
+    inside, outside = math.radians(44.9), math.radians(45.1)
+    assert answer(prototypes, [math.cos(inside), -math.sin(inside)]).certified
+    assert not answer(prototypes, [math.cos(outside), -math.sin(outside)]).certified
+
+
+def test_certified_uses_the_geometry_of_those_that_compete():
+    whole = PrototypeSet.whole(unit([[1, 0], [1, 0.1], [-1, 0]]), "abc")
+    embedding = [1, -0.5]
+    assert not answer(whole, embedding).certified
+    assert answer(whole.subset("ac"), embedding, whole, k=2).certified
+
+
+def test_a_single_prototype_is_always_the_nearest():
+    prototypes = PrototypeSet.whole(unit([[1, 0]]), ["only"])
+    result = answer(prototypes, [-1, 0.1], k=1)
+    assert (result.label, result.certified, result.predictions[0].probability) == ("only", True, 1)
+
+
+def test_a_subset_keeps_the_indices_of_the_whole_set(prototypes):
+    result = answer(prototypes.subset(["g", "c"]), [1, 2, 3, 4], prototypes, k=2)
+    assert {(p.label, p.index) for p in result.predictions} == {("c", 2), ("g", 6)}
+    assert sum(p.probability for p in result.predictions) == pytest.approx(1)
+
+
+def test_a_label_that_two_classes_share_keeps_both():
+    prototypes = PrototypeSet.whole(unit(np.eye(3)), ["crane", "dog", "crane"])
+    assert prototypes.subset(["crane"]).indices.tolist() == [0, 2]
+
+
+def test_an_unknown_label_is_named(prototypes):
+    with pytest.raises(ServingError, match="'zebra'"):
+        prototypes.subset(["a", "zebra"])
+
+
+def test_cosines_a_little_over_one_have_an_angle(prototypes):
+    assert prototypes.answer(np.full(7, 1.0000001, np.float32), k=1, temperature=0.1).angle_deg == 0

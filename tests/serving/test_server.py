@@ -1,0 +1,203 @@
+"""The real thing: a process of its own, started from an empty folder, spoken to over a socket."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+import serving
+from tests.tiny_bundle import make_tiny_bundle
+
+HOME = Path(serving.__file__).resolve().parent.parent
+HEAD = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+JPEG = {"Content-Type": "image/jpeg"}
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def process(bundle, folder, log):
+    """A server that is ended at the end, if it still runs, by its own process id; yields (process, url)."""
+    port = free_port()
+    folder.mkdir(exist_ok=True)
+    (folder / "serving").mkdir(exist_ok=True)  # of the user's: must not be imported in place of ours
+    (folder / "serving" / "__init__.py").write_text("raise RuntimeError('the wrong package')")
+    environment = {**os.environ, "PYTHONPATH": str(HOME), "BENTOML_HOME": str(folder / "home")}
+    # As the `protozoo` script does: without the working directory on the path.
+    code = "import sys; sys.path.remove(''); from serving.__main__ import main; main()"
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            [sys.executable, "-c", code, str(bundle), "--port", str(port)],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            yield server, f"http://127.0.0.1:{port}"
+        finally:
+            if server.poll() is None:
+                server.terminate()
+                server.wait(30)
+
+
+def wait_until_ready(server, url, log):
+    deadline = time.monotonic() + 40
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        try:
+            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(log.read_text())
+
+
+@pytest.fixture(scope="module")
+def server(bundle, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("server")
+    log = folder / "log"
+    with process(bundle.path, folder / "empty", log) as (running, url):
+        wait_until_ready(running, url, log)
+        yield running, url, log
+
+
+@pytest.fixture(scope="module")
+def url(server):
+    return server[1]
+
+
+def family(pid):
+    """A process and all that come from it."""
+    found = [pid]
+    for one in found:
+        for task in Path(f"/proc/{one}/task").glob("*/children"):
+            found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def test_bentoml_s_own_pages_answer_beside_the_app(url):
+    for page in ("livez", "readyz", "metrics", "docs.json"):
+        assert httpx.get(f"{url}/{page}").status_code == 200, page
+
+
+def test_classify_embed_and_model_answer(url, bundle, encode):
+    assert httpx.get(f"{url}/v1/model").json()["name"] == bundle.name
+    raw = httpx.post(f"{url}/v1/classify?k=2", content=encode(), headers=JPEG).json()
+    multipart = httpx.post(f"{url}/v1/classify?k=2", files={"image": ("a.jpg", encode())}).json()
+    assert raw == multipart
+    assert len(raw["results"][0]["predictions"]) == 2
+    embedded = httpx.post(f"{url}/v1/embed", content=encode(), headers=JPEG).json()
+    assert len(embedded["embeddings"][0]) == embedded["dim"] == 8
+
+
+def test_errors_keep_their_status_and_shape_behind_bentoml(url):
+    response = httpx.get(f"{url}/v1/classify")
+    assert (response.status_code, response.headers["Allow"]) == (405, "POST")
+    for method, path, status in (("GET", "/v1/nothing", 404), ("POST", "/v1/classify?tau=1", 422)):
+        response = httpx.request(method, f"{url}{path}")
+        assert (response.status_code, set(response.json())) == (status, {"error"})
+
+
+def test_a_body_over_the_limit_is_413(url):
+    response = httpx.post(f"{url}/v1/classify", content=b"x" * (21 << 20), headers=JPEG)
+    assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
+
+
+def test_one_bad_image_among_24_concurrent_good(url, encode):
+    files = [encode(seed=seed) for seed in range(24)]
+    files[11] = files[11][:300]
+    with httpx.Client() as client, ThreadPoolExecutor(24) as pool:
+        statuses = pool.map(
+            lambda data: client.post(f"{url}/v1/classify", content=data, headers=JPEG, timeout=20).status_code, files
+        )
+        assert list(statuses) == [422 if i == 11 else 200 for i in range(24)]
+
+
+def test_a_client_that_hangs_up_does_no_harm(url, encode):
+    port = int(url.rsplit(":", 1)[1])
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", port)) as connection:
+            connection.sendall(HEAD % 999 + b"x")
+    assert httpx.post(f"{url}/v1/classify", content=encode(), headers=JPEG).status_code == 200
+
+
+def test_paths_that_clients_invent_make_no_metrics(url):
+    for name in ("one", "two"):
+        httpx.get(f"{url}/v1/invented-{name}")
+        httpx.get(f"{url}/invented-{name}")
+    text = httpx.get(f"{url}/metrics").text
+    assert "invented" not in text
+    assert 'route="/v1/*"' in text
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
+def test_no_torch_and_no_timm_in_any_process_of_the_service(server):
+    pids = family(server[0].pid)
+    maps = {pid: Path(f"/proc/{pid}/maps").read_text() for pid in pids}
+    assert any("onnxruntime" in text for text in maps.values()), "the worker must be among the processes"
+    assert not any("libtorch" in text or "/torch/" in text for text in maps.values())
+
+
+def test_importing_the_service_loads_neither_torch_nor_timm():
+    code = "import sys, serving.service, serving.check; print({'torch', 'timm', 'torchvision'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, check=True)
+    assert done.stdout == b"set()\n"
+
+
+def test_when_ready_it_prints_the_url_and_examples(server):
+    text = server[2].read_text()
+    assert f"protozoo: ready on {server[1]}" in text
+    assert text.count("  curl ") == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_cleanly_and_answers_what_is_under_way(bundle, tmp_path, encode, number):
+    log = tmp_path / "log"
+    with process(bundle.path, tmp_path / "empty", log) as (running, url):
+        wait_until_ready(running, url, log)
+        pids = family(running.pid)
+        body = encode()
+        port = int(url.rsplit(":", 1)[1])
+        with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+            connection.sendall(HEAD % len(body) + body[:100])
+            time.sleep(0.3)
+            running.send_signal(number)
+            time.sleep(0.5)
+            connection.sendall(body[100:])
+            assert connection.recv(20).startswith(b"HTTP/1.1 200"), log.read_text()
+        assert running.wait(30) == 0, log.read_text()
+        assert not [pid for pid in pids if Path(f"/proc/{pid}/cmdline").exists()]
+        assert "Traceback" not in log.read_text()
+
+
+def test_a_model_that_contradicts_its_golden_outputs_ends_the_start_with_one_line(tmp_path):
+    bundle = make_tiny_bundle(tmp_path / "b", golden_shift=0.01)
+    log = tmp_path / "log"
+    with process(bundle.path, tmp_path / "empty", log) as (running, _):
+        assert running.wait(40) == 2
+    lines = log.read_text().strip().splitlines()
+    assert len(lines) == 1, lines
+    assert "differ by up to 0.01" in lines[0]
+
+
+def test_a_mistake_of_the_user_s_is_one_line_and_status_2(tmp_path):
+    log = tmp_path / "log"
+    with process("no-such-bundle", tmp_path / "empty", log) as (running, _):
+        assert running.wait(40) == 2
+    assert len(log.read_text().strip().splitlines()) == 1

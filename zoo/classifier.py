@@ -1,0 +1,134 @@
+"""What one needs for an image: a model with its preprocessing and labels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import overload
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from zoo.bundle import Bundle, find
+from zoo.errors import ImageError, ProtozooError
+from zoo.loading import create_model
+from zoo.pixels import PixelModel
+
+ImageLike = str | os.PathLike[str] | Image.Image
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One candidate class of an image.
+
+    Attributes:
+        label: its name.
+        index: its row among the prototypes.
+        cosine: of the embedding to its prototype, in [-1, 1].
+        probability: softmax over all classes of cosine / temperature.
+    """
+
+    label: str
+    index: int
+    cosine: float
+    probability: float
+
+
+class Classifier:
+    """A pretrained model for images of any mode and size. Make one with :func:`load`."""
+
+    def __init__(self, bundle: Bundle, device: str | torch.device | None = None) -> None:
+        self.bundle = bundle
+        self.labels = bundle.labels
+        self.device = torch.device(device or "cpu")
+        try:
+            self._pixels = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing).to(self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+    @property
+    def model(self) -> torch.nn.Module:
+        """The torch model, in evaluation mode."""
+        return self._pixels.model
+
+    @overload
+    def predict(self, images: ImageLike, k: int = 5) -> list[Prediction]: ...
+    @overload
+    def predict(self, images: Sequence[ImageLike], k: int = 5) -> list[list[Prediction]]: ...
+    def predict(self, images: ImageLike | Sequence[ImageLike], k: int = 5) -> list[Prediction] | list[list[Prediction]]:
+        """The k nearest prototypes, best first.
+
+        Args:
+            images: a path, a PIL image, or a list of them.
+            k: how many; all classes where there are fewer.
+
+        Returns:
+            A list of predictions for one image, a list of such lists for a list.
+
+        Raises:
+            ImageError: a file is missing or is not an image; it is named.
+            ValueError: k < 1.
+        """
+        if k < 1:
+            raise ValueError(f"k must be at least 1, not {k}")
+        several = isinstance(images, Sequence) and not isinstance(images, str)
+        answers: list[list[Prediction]] = []
+        for _, cosines in self._run(images if several else [images]):  # type: ignore[arg-type, list-item]
+            probabilities = (cosines / self.bundle.temperature).softmax(1)
+            best = cosines.argsort(1, descending=True, stable=True)[:, :k]
+            for row, indices in enumerate(best.tolist()):
+                answers.append(
+                    [
+                        Prediction(self.labels[i], i, float(cosines[row, i]), float(probabilities[row, i]))
+                        for i in indices
+                    ]
+                )
+        return answers if several else answers[0]
+
+    def embed(self, images: ImageLike | Sequence[ImageLike]) -> NDArray[np.float32]:
+        """Unit embeddings, float32 (N, d); N = 1 for one image that is not in a list.
+
+        Raises:
+            ImageError: a file is missing or is not an image; it is named.
+        """
+        several = isinstance(images, Sequence) and not isinstance(images, str)
+        batches = [embeddings.numpy() for embeddings, _ in self._run(images if several else [images])]  # type: ignore[arg-type, list-item]
+        if not batches:
+            return np.empty((0, self.bundle.prototypes.shape[1]), np.float32)
+        return np.concatenate(batches)
+
+    @torch.inference_mode()
+    def _run(self, images: Sequence[ImageLike]) -> Iterator[tuple[Tensor, Tensor]]:
+        for start in range(0, len(images), _BATCH):
+            pixels = np.stack([self._read(image) for image in images[start : start + _BATCH]])
+            embeddings, cosines = self._pixels(torch.from_numpy(pixels).to(self.device))
+            yield embeddings.cpu(), cosines.cpu()
+
+    def _read(self, image: ImageLike) -> NDArray[np.uint8]:
+        if isinstance(image, Image.Image):
+            return self.bundle.preprocessing.pixels(image)
+        try:
+            with Image.open(image) as file:
+                return self.bundle.preprocessing.pixels(file)
+        except FileNotFoundError as error:
+            raise ImageError(f"{image}: no such file") from error
+        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+            raise ImageError(f"{image} cannot be read as an image: {error}") from error
+
+
+def load(name_or_path: str | os.PathLike[str], device: str | torch.device | None = None) -> Classifier:
+    """Load a model with its preprocessing and labels.
+
+    Args:
+        name_or_path: a name of the zoo (``architecture.tag``), or the folder of a bundle.
+        device: torch device; the CPU by default.
+
+    Raises:
+        BundleError: there is no such model, or its files are damaged.
+    """
+    return Classifier(Bundle.open(find(os.fspath(name_or_path))), device)

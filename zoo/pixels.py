@@ -1,0 +1,38 @@
+"""The model as a bundle's users see it: pixels in, embeddings and cosines out. Python and the ONNX graph share it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.bundle import Preprocessing
+from zoo.heads import unit
+
+
+class PixelModel(nn.Module):
+    """uint8 images -> unit embeddings and cosines, normalisation included.
+
+    Args:
+        model: a model of the zoo with prototypes; it is put into evaluation mode.
+        preprocessing: whose mean and std to apply.
+
+    Shape: uint8 (N, H, W, 3) -> float32 (N, d), (N, K).
+    """
+
+    mean: Tensor
+    std: Tensor
+    prototypes: Tensor
+
+    def __init__(self, model: nn.Module, preprocessing: Preprocessing) -> None:
+        super().__init__()
+        self.model = model.eval()
+        self.register_buffer("mean", torch.tensor(preprocessing.mean), persistent=False)
+        self.register_buffer("std", torch.tensor(preprocessing.std), persistent=False)
+        self.register_buffer("prototypes", unit(model.prototypes.detach()).clone(), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Embed and compare with every prototype."""
+        pixels = (images.float() / 255 - self.mean) / self.std
+        embeddings = self.model.embed(pixels.permute(0, 3, 1, 2))
+        return embeddings, F.linear(embeddings, self.prototypes)
