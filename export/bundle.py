@@ -7,21 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from export.card import render_card
 from export.onnx import write_onnx
 from zoo.bundle import FORMAT_VERSION, Bundle, Preprocessing, array_sha256, new_bundle
 from zoo.errors import ProtozooError
 from zoo.files import sha256_of
-from zoo.heads import unit
-from zoo.pixels import PixelModel
+from zoo.models.base import PrototypeModel, timm_model
+from zoo.models.heads import unit
+from zoo.models.pixels import PixelModel
 
 GOLDEN_IMAGES = 8
 
@@ -37,7 +36,7 @@ def export_run(run: Path, out: Path) -> Bundle:
         ProtozooError: the run is not finished, has no prototypes, or ``out`` exists.
     """
     result, model = _load_run(run)
-    classifier = model.get_classifier(name_only=True) + ".weight"  # type: ignore[operator]
+    classifier = model.get_classifier(name_only=True) + ".weight"
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     # Only the direction of a learned prototype means anything: stored as unit rows, the weights are the prototypes.
     state[classifier] = unit(state[classifier].double()).float().contiguous()
@@ -62,7 +61,7 @@ def export_run(run: Path, out: Path) -> Bundle:
     return Bundle.open(out)
 
 
-def _load_run(run: Path) -> tuple[dict[str, Any], nn.Module]:
+def _load_run(run: Path) -> tuple[dict[str, Any], PrototypeModel]:
     if not (run / "result.json").is_file():
         state = "is not finished: run its `protozoo train` again" if (run / "recipe.yaml").is_file() else "is no run"
         raise ProtozooError(f"{run} {state}")
@@ -72,9 +71,7 @@ def _load_run(run: Path) -> tuple[dict[str, Any], nn.Module]:
             f"{run} was trained with {result['objective']}, whose linear classifier has no prototypes to serve: train "
             "normface, ntce or nonl"
         )
-    model = timm.create_model(
-        result["architecture"], num_classes=len(result["label_names"]), **_model_args(result)
-    ).eval()
+    model = timm_model(result["architecture"], num_classes=len(result["label_names"]), **_model_args(result)).eval()
     try:
         model.load_state_dict(load_file(run / "model.safetensors"))
     except (SafetensorError, RuntimeError, OSError) as error:
@@ -87,13 +84,13 @@ def _model_args(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _config(
-    result: dict[str, Any], model: nn.Module, state: dict[str, torch.Tensor], weights_sha256: str, classifier: str
+    result: dict[str, Any], model: PrototypeModel, state: dict[str, torch.Tensor], weights_sha256: str, classifier: str
 ) -> dict[str, Any]:
     """config.json: timm's schema, and the key ``protozoo``, which timm ignores and keeps."""
-    cfg: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[call-overload]
+    cfg = model.pretrained_cfg
     size = result["preprocessing"]["input_size"][-1]
     with torch.inference_mode():
-        pool_size = tuple(model.forward_features(torch.zeros(1, 3, size, size)).shape[-2:])  # type: ignore[operator]
+        pool_size = tuple(model.forward_features(torch.zeros(1, 3, size, size)).shape[-2:])
     classes = len(result["label_names"])
     return {
         "architecture": result["architecture"],
@@ -140,7 +137,8 @@ def golden_images(size: int) -> NDArray[np.uint8]:
     phase = generator.uniform(0, 2 * np.pi, size=(GOLDEN_IMAGES, 1, 1, 3))
     waves = np.sin(2 * np.pi * (frequency[0] * row[..., None] + frequency[1] * column[..., None]) + phase)
     noise = generator.normal(scale=0.3, size=waves.shape)
-    return (127.5 + 100 * (waves + noise)).clip(0, 255).astype(np.uint8)
+    pictures: NDArray[np.uint8] = (127.5 + 100 * (waves + noise)).clip(0, 255).astype(np.uint8)
+    return pictures
 
 
 def _write_golden(model: PixelModel, size: int, path: Path) -> None:

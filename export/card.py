@@ -24,7 +24,7 @@ _COLLAPSE = {
 
 def render_card(config: Mapping[str, Any]) -> str:
     """Markdown with the Hub's metadata block, from a bundle's ``config.json``."""
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)  # noqa: S701
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     environment.filters["yaml"] = json.dumps  # a JSON string is a YAML string
     template = environment.from_string(files("export").joinpath("card.md.jinja").read_text(encoding="utf-8"))
     record = config["protozoo"]

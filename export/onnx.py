@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from zoo.errors import ProtozooError
-from zoo.pixels import PixelModel
+from zoo.models.pixels import PixelModel
 
 # 18 is what the exporter writes natively (no version conversion) and every runtime of the last years reads.
 OPSET = 18

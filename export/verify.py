@@ -5,15 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from export.onnx import run_onnx
 from zoo.bundle import Bundle, BundleError
 from zoo.loading import create_model
-from zoo.pixels import PixelModel
+from zoo.models.base import PrototypeModel, timm_model
+from zoo.models.pixels import PixelModel
 
 TOLERANCE = 1e-5
 
@@ -55,7 +54,7 @@ def verify_bundle(bundle: Bundle) -> list[Difference]:
     golden = bundle.golden
     expected = (golden.embeddings, golden.cosines)
     by_torch = _run_torch(create_model(f"local-dir:{bundle.path}"), bundle)
-    by_timm = _run_torch(timm.create_model(f"local-dir:{bundle.path}", pretrained=True), bundle)
+    by_timm = _run_torch(timm_model(f"local-dir:{bundle.path}", pretrained=True), bundle)
     by_onnx = run_onnx(bundle.onnx_path, golden.images)
     one_by_one = [run_onnx(bundle.onnx_path, image[None]) for image in golden.images]
     singly = (np.concatenate([e for e, _ in one_by_one]), np.concatenate([c for _, c in one_by_one]))
@@ -75,7 +74,7 @@ def verify_bundle(bundle: Bundle) -> list[Difference]:
     return differences
 
 
-def _run_torch(model: nn.Module, bundle: Bundle) -> _Outputs:
+def _run_torch(model: PrototypeModel, bundle: Bundle) -> _Outputs:
     with torch.inference_mode():
         embeddings, cosines = PixelModel(model, bundle.preprocessing)(torch.from_numpy(bundle.golden.images))
     return embeddings.numpy(), cosines.numpy()

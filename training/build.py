@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import timm
 import torch
 from accelerate import Accelerator
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
-from torch import Tensor, nn
+from torch import Tensor
 
 from training import losses
 from training.loop import Parts
 from training.recipe import Recipe, RecipeError
 from zoo.bundle import Preprocessing
 from zoo.loading import list_models
+from zoo.models.base import PrototypeModel, timm_model
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "ce": losses.cross_entropy,
@@ -40,7 +40,7 @@ def model_args(recipe: Recipe) -> dict[str, Any]:
     return args
 
 
-def build_model(recipe: Recipe, num_classes: int) -> nn.Module:
+def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:
     """The recipe's architecture with random weights, channels_last.
 
     Raises:
@@ -50,7 +50,7 @@ def build_model(recipe: Recipe, num_classes: int) -> nn.Module:
         raise RecipeError(f"there is no architecture {recipe.architecture!r}; there are {', '.join(list_models())}")
     torch.manual_seed(recipe.seed)
     try:
-        model: nn.Module = timm.create_model(recipe.architecture, num_classes=num_classes, **model_args(recipe))
+        model = timm_model(recipe.architecture, num_classes=num_classes, **model_args(recipe))
     except ValueError as error:
         raise RecipeError(str(error)) from error
     return model.to(memory_format=torch.channels_last)
@@ -85,9 +85,9 @@ def build_parts(recipe: Recipe, num_classes: int, steps_per_epoch: int) -> Parts
     return Parts(accelerator, model, OBJECTIVES[recipe.objective], optimizer, set_learning_rate)
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(model: PrototypeModel, weight_decay: float) -> list[dict[str, Any]]:
     """Decay convolutions and projections only: prototypes are scale-invariant, so decay would but raise their step."""
-    classifier = set(model.get_classifier().parameters())  # type: ignore[operator]
+    classifier = set(model.get_classifier().parameters())
     decayed = [p for p in model.parameters() if p.ndim > 1 and p not in classifier]
     rest = [p for p in model.parameters() if p.ndim <= 1 or p in classifier]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -7,18 +7,19 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from training.data import DataError, Split, load_data
 from training.metrics import neural_collapse
 from zoo.bundle import Bundle, Preprocessing, find
 from zoo.loading import create_model
+from zoo.models.base import PrototypeModel
 
 FALSE_POSITIVE_RATES = (0.01, 0.05, 0.1)
 OPEN_SET_DEFINITION = (
-    "cosine to the nearest prototype above which at most a share fpr of images of a class without a prototype is taken "
-    "for known; estimated on the test images by leaving out, for each, the prototype of its own class. The classes left "
-    "out were seen in training, so the estimate is optimistic for classes that were not"
+    "cosine to the nearest prototype above which at most a share fpr of images of a class without a prototype is "
+    "taken for known; estimated on the test images by leaving out, for each, the prototype of its own class. The "
+    "classes left out were seen in training, so the estimate is optimistic for classes that were not"
 )
 
 
@@ -60,7 +61,7 @@ def _batches(split: Split, size: int) -> Iterator[Tensor]:
 
 
 @torch.inference_mode()
-def run_model(model: nn.Module, split: Split, preprocessing: Preprocessing, *, batch_size: int = 500) -> Outputs:
+def run_model(model: PrototypeModel, split: Split, preprocessing: Preprocessing, *, batch_size: int = 500) -> Outputs:
     """Logits and embeddings of every image, in evaluation mode and in the caller's autocast state."""
     was_training = model.training
     model.eval()

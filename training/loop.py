@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
 from training.augment import random_crop_flip
@@ -21,6 +21,7 @@ from training.recipe import Recipe
 from training.run import Run
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
+from zoo.models.base import PrototypeModel
 
 
 @dataclass
@@ -28,7 +29,7 @@ class Parts:
     """What the loop moves: built elsewhere, one function each."""
 
     accelerator: Accelerator
-    model: nn.Module
+    model: PrototypeModel
     objective: Callable[[Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     set_learning_rate: Callable[[int], float]
@@ -115,7 +116,7 @@ def _train_epoch(
         value = loss.detach().double().cpu()
         if not math.isfinite(value):
             raise ProtozooError(
-                f"the loss became {value.item()} in epoch {epoch + 1}: lower --lr or raise --temperature, in a new --out"
+                f"the loss became {value.item()} in epoch {epoch + 1}: lower --lr or raise --temperature in a new run"
             )
         parts.optimizer.zero_grad()
         parts.accelerator.backward(loss)

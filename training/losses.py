@@ -1,12 +1,13 @@
 r"""Objectives over logits = cosine / temperature: drop-ins for ``torch.nn.functional.cross_entropy(logits, labels)``.
 
-Every function takes ``logits`` (M, K) and ``labels`` (M,) int64, leaves out the samples whose label is negative, computes
-in at least float32 (float64 stays float64) and returns the mean over the remaining samples; without any, a zero that
-is connected to the graph. Over each stands an ``nn.Module`` without parameters: the prototypes belong to the model.
+Every function takes ``logits`` (M, K) and ``labels`` (M,) int64, leaves out the samples whose label is negative,
+computes in at least float32 (float64 stays float64) and returns the mean over the remaining samples; without any, a
+zero that is connected to the graph. Over each stands an ``nn.Module`` without parameters: the prototypes belong to the
+model.
 
 NTCE and NONL are written over classes and not over pairs of samples: with :math:`s_{jc}` the logit of sample j for
-class c, the denominator of every sample of class c is the same column-wise log-sum-exp, so that an M x K matrix does what
-the papers' formulas write as M x M.
+class c, the denominator of every sample of class c is the same column-wise log-sum-exp, so that an M x K matrix does
+what the papers' formulas write as M x M.
 """
 
 from __future__ import annotations

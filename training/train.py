@@ -71,7 +71,7 @@ def _result(
     model = parts.model
     cosine = recipe.objective != "ce"
     # The prototypes of cross-entropy are the directions of its classifier's rows.
-    prototypes = model.get_classifier().weight.detach().float().cpu()  # type: ignore[operator]
+    prototypes = model.get_classifier().weight.detach().float().cpu()
     prototypes = torch.nn.functional.normalize(prototypes, dim=1)
     train_outputs, test_outputs = (run_model(model, split, preprocessing) for split in (data.train, data.test))
     correct = test_outputs.logits.argmax(1) == test_outputs.labels

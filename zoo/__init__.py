@@ -42,6 +42,6 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-@when_imported("timm")  # type: ignore[untyped-decorator]
+@when_imported("timm")
 def _register_architectures(_timm: ModuleType) -> None:
-    importlib.import_module("zoo.architectures")
+    importlib.import_module("zoo.models.architectures")

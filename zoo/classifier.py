@@ -16,7 +16,8 @@ from torch import Tensor
 from zoo.bundle import Bundle, find
 from zoo.errors import ImageError, ProtozooError
 from zoo.loading import create_model
-from zoo.pixels import PixelModel
+from zoo.models.base import PrototypeModel
+from zoo.models.pixels import PixelModel
 
 ImageLike = str | os.PathLike[str] | Image.Image
 _BATCH = 64
@@ -52,12 +53,12 @@ class Classifier:
             raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
 
     @property
-    def model(self) -> torch.nn.Module:
+    def model(self) -> PrototypeModel:
         """The torch model, in evaluation mode."""
         return self._pixels.model
 
     @overload
-    def predict(self, images: ImageLike, k: int = 5) -> list[Prediction]: ...
+    def predict(self, images: ImageLike, k: int = 5) -> list[Prediction]: ...  # type: ignore[overload-overlap]
     @overload
     def predict(self, images: Sequence[ImageLike], k: int = 5) -> list[list[Prediction]]: ...
     def predict(self, images: ImageLike | Sequence[ImageLike], k: int = 5) -> list[Prediction] | list[list[Prediction]]:
@@ -80,7 +81,7 @@ class Classifier:
         answers: list[list[Prediction]] = []
         for _, cosines in self._run(images if several else [images]):  # type: ignore[arg-type, list-item]
             probabilities = (cosines / self.bundle.temperature).softmax(1)
-            best = cosines.argsort(1, descending=True, stable=True)[:, :k]
+            best = cosines.argsort(dim=1, descending=True, stable=True)[:, :k]
             for row, indices in enumerate(best.tolist()):
                 answers.append(
                     [

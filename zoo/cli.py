@@ -14,7 +14,7 @@ _GROUP = "protozoo.commands"
 
 
 class Commands(click.Group):
-    """Commands registered as entry points, by this project's packages or by others; imported when they are asked for."""
+    """Commands registered as entry points, by this project or others; imported when they are asked for."""
 
     def _entry_points(self) -> dict[str, EntryPoint]:
         return {point.name: point for point in entry_points(group=_GROUP)}

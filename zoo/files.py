@@ -39,7 +39,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
@@ -65,7 +65,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
             file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors writes for the owner alone
             _sync(file)
         _sync(staging)
-        os.rename(staging, path)
+        staging.rename(path)
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise

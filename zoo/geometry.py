@@ -45,4 +45,5 @@ def simplex_etf(num_classes: int, dim: int, *, generator: torch.Generator | None
     basis, triangle = torch.linalg.qr(gaussian)
     # Without the signs of R's diagonal the Q of a Gaussian matrix is not Haar-distributed (Mezzadri 2007).
     basis = basis * triangle.diagonal().sign()
-    return (vertices @ basis.T).float()
+    rotated: Tensor = vertices @ basis.T
+    return rotated.float()

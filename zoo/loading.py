@@ -7,13 +7,12 @@ import fnmatch
 import warnings
 from typing import Any
 
-import timm
 from safetensors.torch import load_file
-from torch import nn
 
-from zoo.architectures import architectures
 from zoo.bundle import Bundle, BundleError, embedded_names, find
 from zoo.errors import ProtozooError
+from zoo.models.architectures import architectures
+from zoo.models.base import PrototypeModel, timm_model
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
@@ -21,7 +20,7 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     return fnmatch.filter(sorted(embedded_names() if pretrained else architectures()), pattern)
 
 
-def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> PrototypeModel:
     """Create a model of the zoo.
 
     Args:
@@ -37,7 +36,7 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
     """
     if name.startswith(("local-dir:", "hf-hub:")):
         return _from_bundle(Bundle.open(find(name)), kwargs)
-    architecture = name.split(".")[0]
+    architecture = name.split(".", maxsplit=1)[0]
     if architecture not in architectures():
         near = difflib.get_close_matches(name, (*architectures(), *embedded_names()), n=3) or architectures()
         raise ProtozooError(f"the zoo has no model {name!r}; did you mean {', '.join(near)}?")
@@ -47,22 +46,20 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> nn.Modul
         raise ProtozooError(
             f"{name!r} names weights: pass pretrained=True to load them, or ask for {architecture!r} for random ones"
         )
-    model: nn.Module = timm.create_model(architecture, pretrained=False, **kwargs)
-    return model
+    return timm_model(architecture, pretrained=False, **kwargs)
 
 
-def _from_bundle(bundle: Bundle, kwargs: dict[str, Any]) -> nn.Module:
+def _from_bundle(bundle: Bundle, kwargs: dict[str, Any]) -> PrototypeModel:
     """Build what config.json describes and load every tensor of model.safetensors."""
     config = bundle.config
     args = {**config.get("model_args", {}), **kwargs}
     args.setdefault("num_classes", config["num_classes"])
     try:
-        model: nn.Module = timm.create_model(
+        model = timm_model(
             config["architecture"], pretrained=False, pretrained_cfg=dict(config["pretrained_cfg"]), **args
         )
     except (RuntimeError, TypeError, ValueError) as error:
         raise BundleError(f"{bundle.path}: config.json does not describe a model of this zoo: {error}") from error
-    model.label_names = bundle.labels  # type: ignore[assignment]
     tensors = load_file(bundle.weights_path)
     prototypes = bundle.record["prototypes"]["tensor"]
     if args["num_classes"] != config["num_classes"]:

@@ -34,7 +34,7 @@ def find(name_or_path: str | Path) -> Path:
     names = embedded_names()
     if text in names:
         return _EMBEDDED / text
-    tagged = [name for name in names if name.split(".")[0] == text]
+    tagged = [name for name in names if name.split(".", maxsplit=1)[0] == text]
     if len(tagged) == 1:
         return _EMBEDDED / tagged[0]
     if text.startswith("hf-hub:"):

@@ -133,11 +133,14 @@ class Bundle:
                 raise BundleError(f"{folder}: config.json names another digest for model.safetensors than SHA256SUMS")
             preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
             temperature = float(record["temperature"])
+            _check_record(config)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{folder / 'config.json'} is incomplete: {error!r}") from error
         if not (math.isfinite(temperature) and temperature > 0):
             raise BundleError(f"{folder / 'config.json'}: the temperature must be positive, it is {temperature}")
-        return cls(folder, config, sha256, preprocessing, prototypes)
+        bundle = cls(folder, config, sha256, preprocessing, prototypes)
+        _ = bundle.golden  # read now, so that a bundle that opens is whole
+        return bundle
 
     @property
     def name(self) -> str:
@@ -175,9 +178,30 @@ class Bundle:
         """The inputs and outputs recorded at export."""
         try:
             tensors = load_file(self.path / "golden.safetensors")
-            return Golden(tensors["images"], tensors["embeddings"], tensors["cosines"])
+            golden = Golden(tensors["images"], tensors["embeddings"], tensors["cosines"])
         except (SafetensorError, KeyError) as error:
             raise BundleError(f"{self.path / 'golden.safetensors'} cannot be read: {error!r}") from error
+        count, size, (classes, dim) = len(golden.images), self.preprocessing.size, self.prototypes.shape
+        shapes = (golden.images.shape, golden.embeddings.shape, golden.cosines.shape)
+        finite = np.isfinite(golden.embeddings).all() and np.isfinite(golden.cosines).all()
+        if not count or shapes != ((count, size, size, 3), (count, dim), (count, classes)) or not finite:
+            raise BundleError(
+                f"{self.path / 'golden.safetensors'} must hold images (n, {size}, {size}, 3), finite embeddings "
+                f"(n, {dim}) and cosines (n, {classes}); it holds {shapes}: export the model again"
+            )
+        return golden
+
+
+def _check_record(config: Mapping[str, Any]) -> None:
+    """What readers take for granted; a KeyError, TypeError or ValueError says what is missing."""
+    record = config["protozoo"]
+    texts = (config["architecture"], config["pretrained_cfg"]["tag"], record["objective"], record["code_revision"])
+    for text in (*texts, *config["label_names"]):
+        if not isinstance(text, str):
+            raise TypeError(f"{text!r} must be a string")
+    for row in record["open_set"]["thresholds"]:
+        if not (0 < row["fpr"] < 1 and -1 <= row["cosine"] <= 1):
+            raise ValueError(f"open_set threshold {row!r} is out of range")
 
 
 def _read_prototypes(folder: Path, config: Mapping[str, Any]) -> NDArray[np.float32]:

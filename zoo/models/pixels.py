@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.bundle import Preprocessing
-from zoo.heads import unit
+from zoo.models.base import PrototypeModel
+from zoo.models.heads import unit
 
 
 class PixelModel(nn.Module):
@@ -20,11 +21,12 @@ class PixelModel(nn.Module):
     Shape: uint8 (N, H, W, 3) -> float32 (N, d), (N, K).
     """
 
+    model: PrototypeModel
     mean: Tensor
     std: Tensor
     prototypes: Tensor
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing) -> None:
+    def __init__(self, model: PrototypeModel, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.model = model.eval()
         self.register_buffer("mean", torch.tensor(preprocessing.mean), persistent=False)

@@ -10,11 +10,9 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from timm.layers import get_device_dtype
 from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
 from timm.models._features import feature_take_indices
 from timm.models.resnet import BasicBlock, ResNet, make_blocks
@@ -22,29 +20,34 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zoo.bundle import embedded_names, find
-from zoo.heads import PrototypeClassifier, PrototypeHead
+from zoo.models.base import PrototypeModel
+from zoo.models.heads import PrototypeHead
 
 # What a pretrained tag fixes about its model besides the weights; timm itself keeps num_classes and the image size.
 HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "classifier")
 
 
-class ProtoResNet(ResNet):
-    """timm's ResNet with a :class:`~zoo.heads.PrototypeHead`.
+class ProtoResNet(PrototypeModel, ResNet):
+    """timm's ResNet with a :class:`~zoo.models.heads.PrototypeHead`.
 
     Args:
         block, layers: as for timm's ResNet.
         small_stem: a 3x3 stem of stride 1 without max-pooling, for images of 32 pixels (the papers' ResNet-18).
-        head: "linear", "batchnorm", "mlp" or "relu": see :class:`~zoo.heads.PrototypeHead`.
+        head: "linear", "batchnorm", "mlp" or "relu": see :class:`~zoo.models.heads.PrototypeHead`.
         embed_dim: width d of the embedding; None keeps that of the features.
-        temperature, prototypes, classifier: see :class:`~zoo.heads.PrototypeHead`.
+        temperature, prototypes, classifier: see :class:`~zoo.models.heads.PrototypeHead`.
         kwargs: whatever else timm's ResNet takes; an unknown name is a TypeError.
     """
 
-    __jit_unused_properties__ = ("prototypes", "temperature")
+    if TYPE_CHECKING:  # torch.jit reads annotations of a class; timm assigns several types to these
+        conv1: Any
+        bn1: Any
+        maxpool: Any
+        feature_info: Any
 
     def __init__(
         self,
-        block: type[nn.Module],
+        block: Any,
         layers: tuple[int, ...],
         num_classes: int = 1000,
         in_chans: int = 3,
@@ -80,59 +83,17 @@ class ProtoResNet(ResNet):
         self.head_hidden_size = self.head.num_features
 
     def _build_backbone(
-        self, block: type[nn.Module], layers: tuple[int, ...], in_chans: int, small_stem: bool, **kwargs: Any
+        self, block: Any, layers: tuple[int, ...], in_chans: int, small_stem: bool, **kwargs: Any
     ) -> None:
         super().__init__(block, layers, num_classes=0, in_chans=in_chans, **kwargs)
         del self.global_pool, self.fc
         if small_stem:
-            dd = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
+            dd: dict[str, Any] = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
             self.conv1 = nn.Conv2d(in_chans, self.bn1.num_features, 3, stride=1, padding=1, bias=False, **dd)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
             self.maxpool = nn.Identity()
             for info in self.feature_info:
                 info["reduction"] = max(info["reduction"] // 4, 1)
-
-    @property
-    def prototypes(self) -> Tensor:
-        """(K, d) unit rows, at least float32.
-
-        Raises:
-            RuntimeError: the model has no prototype classifier (``num_classes=0``, or cross-entropy's linear one).
-        """
-        return self._classifier().prototypes
-
-    @property
-    def temperature(self) -> float:
-        """tau: logits are cosines divided by it."""
-        # The shortest decimal that rounds to the stored float32 is the number that was asked for.
-        return float(str(np.float32(self._classifier().temperature.item())))
-
-    def _classifier(self) -> PrototypeClassifier:
-        if not isinstance(self.head.fc, PrototypeClassifier):
-            raise RuntimeError(
-                "this model has no prototypes: create it with num_classes > 0 and classifier='cosine' (the default)"
-            )
-        return self.head.fc
-
-    def embed(self, x: Tensor) -> Tensor:
-        """Images (N, C, H, W), normalised -> (N, d) unit embeddings, at least float32."""
-        return self.forward_head(self.forward_features(x), pre_logits=True)
-
-    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Feature map -> (N, K) logits = cosine / temperature, or the (N, d) unit embedding with ``pre_logits``."""
-        return self.head(x, pre_logits)
-
-    @torch.jit.ignore
-    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
-        """The module (or its name) that turns embeddings into logits."""
-        return "head.fc" if name_only else self.head.fc
-
-    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Give the model new prototypes for ``num_classes`` classes (0: none); None keeps the pooling."""
-        self.num_classes = num_classes
-        # A head of buffers alone has no parameter to read device and dtype from: the model has.
-        self.head.reset(num_classes, global_pool, **get_device_dtype(self))
-        self.head_hidden_size = self.head.num_features
 
     def prune_intermediate_layers(
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
@@ -171,9 +132,15 @@ class ProtoCifarResNet(ProtoResNet):
     Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (shortcuts of option A).
     """
 
-    def _build_backbone(
+    if TYPE_CHECKING:
+        act1: nn.Module
+        layer1: nn.Sequential
+        layer2: nn.Sequential
+        layer3: nn.Sequential
+
+    def _build_backbone(  # type: ignore[override]
         self,
-        block: type[nn.Module],
+        block: Any,
         layers: tuple[int, ...],
         in_chans: int,
         small_stem: bool,
@@ -196,8 +163,9 @@ class ProtoCifarResNet(ProtoResNet):
             (block,) * 3, channels, layers, channels[0], norm_layer=nn.BatchNorm2d, drop_path_rate=drop_path_rate, **dd
         )
         for (name, stage), width in zip(stages, channels, strict=True):
-            if stage[0].downsample is not None:
-                stage[0].downsample = PadShortcut(width // 2)
+            first: Any = stage[0]  # type: ignore[index]
+            if first.downsample is not None:
+                first.downsample = PadShortcut(width // 2)
             self.add_module(name, stage)
         self.feature_info = [{"num_chs": channels[0], "reduction": 1, "module": "act1"}]
         self.feature_info += [{**entry, "reduction": 2**stage} for stage, entry in enumerate(info)]
@@ -209,8 +177,10 @@ class ProtoCifarResNet(ProtoResNet):
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.maxpool(x)
         if self.grad_checkpointing and not torch.jit.is_scripting():
-            return checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
-        return self.layer3(self.layer2(self.layer1(x)))
+            x = checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
+        else:
+            x = self.layer3(self.layer2(self.layer1(x)))
+        return x
 
     def forward_intermediates(
         self,
@@ -280,7 +250,7 @@ def _embedded_configs() -> dict[str, dict[str, Any]]:
 def _default_cfgs(embedded: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
     cfgs: dict[str, dict[str, Any]] = {}
     for arch, (cls, _, _) in _ARCHITECTURES.items():
-        tagged = {name: config for name, config in embedded.items() if name.split(".")[0] == arch}
+        tagged = {name: config for name, config in embedded.items() if name.split(".", maxsplit=1)[0] == arch}
         for name, config in tagged.items():
             own = {key: value for key, value in config["pretrained_cfg"].items() if key != "tag"}
             cfgs[name] = {**_cfg(cls), **own, "file": str(Path(find(name)) / "model.safetensors")}
@@ -290,7 +260,7 @@ def _default_cfgs(embedded: dict[str, dict[str, Any]]) -> dict[str, dict[str, An
 
 
 _EMBEDDED = _embedded_configs()
-default_cfgs = generate_default_cfgs(_default_cfgs(_EMBEDDED))
+default_cfgs = generate_default_cfgs(dict(_default_cfgs(_EMBEDDED)))
 
 
 def _tag_args(arch: str, pretrained: bool, pretrained_cfg: Any) -> dict[str, Any]:

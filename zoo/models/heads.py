@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from timm.layers import SelectAdaptivePool2d
@@ -12,25 +12,27 @@ from torch.nn import functional as F
 
 from zoo.geometry import simplex_etf
 
-NORM_EPS = 1e-6
 
-
-def unit(x: Tensor) -> Tensor:
+def unit(x: Tensor, eps: float = 1e-6) -> Tensor:
     """Rows of ``x`` (..., d) scaled to unit norm, in at least float32; a zero row stays zero."""
     if x.dtype in (torch.float16, torch.bfloat16):
         x = x.float()
-    return F.normalize(x, dim=-1, eps=NORM_EPS)
+    return F.normalize(x, dim=-1, eps=eps)
 
 
 def _cosines(embeddings: Tensor, prototypes: Tensor) -> Tensor:
     # bfloat16 resolves a cosine near 1 to 0.004 only, and a temperature of 0.05 multiplies that by 20: under autocast
     # this one product stays in float32.
-    if not torch.jit.is_scripting() and torch.is_autocast_enabled(embeddings.device.type):
-        with torch.autocast(embeddings.device.type, enabled=False):
-            return F.linear(embeddings, prototypes)
+    if not torch.jit.is_scripting():
+        device = embeddings.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            with torch.autocast(device, enabled=False):
+                return F.linear(embeddings, prototypes)
     return F.linear(embeddings, prototypes)
 
 
+# Symbolic tracing cannot follow a choice by dtype or autocast state: both stay calls in the graph.
+torch.fx.wrap("unit")
 torch.fx.wrap("_cosines")
 
 
@@ -49,8 +51,9 @@ class PrototypeClassifier(nn.Module):
     Source: NormFace (Wang et al. 2017); eq. 3 of "Neural Collapse by Design".
     """
 
-    weight: Tensor
-    temperature: Tensor
+    if TYPE_CHECKING:  # torch.jit reads annotations of a class
+        weight: Tensor
+        temperature: Tensor
 
     def __init__(
         self,
@@ -101,9 +104,10 @@ class PrototypeClassifier(nn.Module):
         return unit(self.weight)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """(M, d) unit rows -> (M, K) logits."""
+        """(M, d) unit rows -> (M, K) logits, computed in at least float32, in the type of the weights."""
         # A property is not scriptable, hence the same expression here.
-        return _cosines(embeddings, unit(self.weight).to(embeddings.dtype)) / self.temperature
+        logits = _cosines(embeddings, unit(self.weight).to(embeddings.dtype)) / self.temperature
+        return logits.to(self.weight.dtype)
 
     def extra_repr(self) -> str:
         """Shape and kind, for print(model)."""
@@ -147,7 +151,8 @@ class PrototypeHead(nn.Module):
         temperature: tau.
         prototypes: "learned" or "fixed".
         classifier: "cosine", or "linear" for plain cross-entropy's un-normalised classifier with a bias.
-        pool_type: timm's; "" leaves pooling, projection and classifier out (``num_classes`` must then be 0).
+        pool_type: timm's; "" leaves pooling and projection out, and the head returns the feature map (with a
+            classifier it cannot: forward raises).
         drop_rate: dropout on the pooled features.
     """
 
@@ -181,6 +186,7 @@ class PrototypeHead(nn.Module):
 
     def _build_projection(self, pool_type: str, **dd: Any) -> None:
         self.global_pool = SelectAdaptivePool2d(pool_type=pool_type, flatten=bool(pool_type))
+        self.pooled = bool(pool_type)
         pooled = self.in_features * self.global_pool.feat_mult()
         self.num_features = pooled
         self.projection: nn.Module = nn.Identity()
@@ -193,8 +199,6 @@ class PrototypeHead(nn.Module):
     def _build_classifier(self, num_classes: int, **dd: Any) -> None:
         if num_classes <= 0:
             self.fc: nn.Module = nn.Identity()
-        elif not self.global_pool.pool_type:
-            raise ValueError("global_pool='' leaves no embedding to classify: use it with num_classes=0")
         elif self.cosine:
             self.fc = PrototypeClassifier(
                 self.num_features,
@@ -219,9 +223,12 @@ class PrototypeHead(nn.Module):
     def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Feature map (N, C, H, W) -> (N, K) logits, or (N, d) unit embeddings with ``pre_logits`` or K = 0."""
         x = self.global_pool(x)
-        if not self.global_pool.pool_type:
+        if not self.pooled:
+            if self.has_classifier:
+                raise RuntimeError("global_pool='' leaves no embedding to classify: reset_classifier(n, 'avg')")
             return x
         x = self.projection(self.drop(x))
         if pre_logits or not self.has_classifier:
             return unit(x)
-        return self.fc(unit(x) if self.cosine else x)
+        logits: Tensor = self.fc(unit(x) if self.cosine else x)
+        return logits

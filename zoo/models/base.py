@@ -1,0 +1,90 @@
+"""The verbs that every model of the zoo has besides its backbone's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import timm
+import torch
+from timm.layers import get_device_dtype
+from torch import Tensor, nn
+
+from zoo.models.heads import PrototypeClassifier, PrototypeHead
+
+
+class PrototypeModel(nn.Module):
+    """Mixed in before one of timm's classes: replaces its classifier by a :class:`~zoo.models.heads.PrototypeHead`.
+
+    Attributes:
+        head: pooling, projection and prototypes.
+        head_hidden_size: width d of the embedding.
+    """
+
+    __jit_unused_properties__ = ("prototypes", "temperature")
+
+    if TYPE_CHECKING:  # torch.jit reads annotations of a class
+        head: PrototypeHead
+        head_hidden_size: int
+        num_classes: int
+        num_features: int
+        pretrained_cfg: dict[str, Any]
+
+        def forward_features(self, x: Tensor) -> Tensor:
+            """Images -> feature map, by timm's class."""
+            raise AssertionError
+
+    @property
+    def prototypes(self) -> Tensor:
+        """(K, d) unit rows, at least float32.
+
+        Raises:
+            RuntimeError: the model has no prototype classifier (``num_classes=0``, or cross-entropy's linear one).
+        """
+        return self._classifier().prototypes
+
+    @property
+    def temperature(self) -> float:
+        """tau: logits are cosines divided by it."""
+        # The shortest decimal that rounds to the stored float32 is the number that was asked for.
+        return float(str(np.float32(self._classifier().temperature.item())))
+
+    def _classifier(self) -> PrototypeClassifier:
+        if not isinstance(self.head.fc, PrototypeClassifier):
+            raise RuntimeError(
+                "this model has no prototypes: create it with num_classes > 0 and classifier='cosine' (the default)"
+            )
+        return self.head.fc
+
+    def embed(self, x: Tensor) -> Tensor:
+        """Images (N, C, H, W), normalised -> (N, d) unit embeddings, at least float32."""
+        return self.forward_head(self.forward_features(x), pre_logits=True)
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """Feature map -> (N, K) logits = cosine / temperature, or the (N, d) unit embedding with ``pre_logits``."""
+        answer: Tensor = self.head(x, pre_logits)
+        return answer
+
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
+    def get_classifier(self, name_only: bool = False) -> nn.Module | str:
+        """The module (or its name) that turns embeddings into logits."""
+        return "head.fc" if name_only else self.head.fc
+
+    def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
+        """Give the model new prototypes for ``num_classes`` classes (0: none); None keeps the pooling."""
+        self.num_classes = num_classes
+        # A head of buffers alone has no parameter to read device and dtype from: the model has.
+        self.head.reset(num_classes, global_pool, **get_device_dtype(self))
+        self.head_hidden_size = self.head.num_features
+
+
+def timm_model(name: str, **kwargs: Any) -> PrototypeModel:
+    """``timm.create_model`` for what must be a model of the zoo.
+
+    Raises:
+        TypeError: it is another model of timm.
+    """
+    model = timm.create_model(name, **kwargs)
+    if not isinstance(model, PrototypeModel):
+        raise TypeError(f"{name} is not a model of the zoo: its names begin with proto_")
+    return model
