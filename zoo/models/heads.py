@@ -191,9 +191,7 @@ class PrototypeHead(nn.Module):
         self.num_features = pooled
         self.projection: nn.Module = nn.Identity()
         if pool_type:
-            # Without a projection that could change it, the width follows the pooling (timm's catavgmax doubles it).
-            follows = self.embed_dim is None or self.kind in ("batchnorm", "relu")
-            self.num_features = pooled if follows else self.embed_dim
+            self.num_features = self.embed_dim or pooled
             self.projection = _projection(self.kind, pooled, self.num_features, **dd)
 
     def _build_classifier(self, num_classes: int, **dd: Any) -> None:

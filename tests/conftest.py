@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from export.bundle import export_run
+from training.recipe import load_recipe
+from training.train import train
+from zoo.bundle import Bundle
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of two epochs on the digits."""
+    out = tmp_path_factory.mktemp("runs") / "digits"
+    recipe = load_recipe("nonl_digits", {"epochs": 2, "warmup_epochs": 0.5, "temperature": 0.15})
+    train(recipe, "digits", out, name="nonl_digits", command="protozoo train nonl_digits", say=lambda line: None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def digits_bundle(digits_run: Path) -> Bundle:
+    """The bundle of that run. Copy it before you change it."""
+    return export_run(digits_run, digits_run.parent / "digits-bundle")

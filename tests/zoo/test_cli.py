@@ -1,0 +1,82 @@
+import subprocess
+import sys
+from importlib.metadata import entry_points
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo import cli
+
+COMMANDS = sorted({*(point.name for point in entry_points(group="protozoo.commands")), "list", "predict"})
+
+
+def run(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["protozoo", *map(str, words)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    out, err = capsys.readouterr()
+    return end.value.code, out, err
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(monkeypatch, capsys, command):
+    status, out, _ = run(monkeypatch, capsys, command, "--help")
+    assert status == 0
+    assert "Example:" in out
+    assert f"protozoo {command}" in out
+
+
+def test_help_lists_every_command_and_loads_no_torch():
+    code = "import sys; sys.argv = ['protozoo', '--help']\nfrom zoo import cli\n"
+    code += "try:\n    cli.main()\nfinally:\n    print('loaded:', {'torch', 'timm', 'bentoml'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert all(f"  {command} " in done.stdout for command in COMMANDS)
+    assert "loaded: set()" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["predict", "nowhere", "a.png"], "neither a folder nor a pretrained model"),
+        (["predict", "proto_resnet20_cifar.nonl_cifar10", "nothing.png"], "no such file"),
+        (["predict", "proto_resnet20_cifar.nonl_cifar10"], "Missing argument"),
+        (["predict", "proto_resnet20_cifar.nonl_cifar10", "a.png", "-k", "many"], "not a valid integer"),
+        (["verify", "nowhere"], "neither a folder"),
+        (["serve", "nowhere"], "neither a folder"),
+        (["export", "nowhere", "--out", "x"], "is no run"),
+        (["list", "nothing*"], "no model matches"),
+        (["sing"], "No such command"),
+        (["--loud"], "No such option"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(monkeypatch, capsys, words, told):
+    status, _, err = run(monkeypatch, capsys, *words)
+    assert status == 2
+    assert told in err
+    assert err.startswith("protozoo: ")
+    assert err.count("\n") == 1
+
+
+def test_list_prints_names(monkeypatch, capsys):
+    assert run(monkeypatch, capsys, "list", "*20*")[:2] == (0, "proto_resnet20_cifar\n")
+    status, out, _ = run(monkeypatch, capsys, "list", "--pretrained")
+    assert (status, "proto_resnet20_cifar.nonl_cifar10" in out) == (0, True)
+
+
+def test_predict_prints_k_lines_an_image(monkeypatch, capsys, tmp_path):
+    path = tmp_path / "grey.png"
+    Image.fromarray(np.full((32, 32, 3), 128, np.uint8)).save(path)
+    status, out, _ = run(monkeypatch, capsys, "predict", "proto_resnet20_cifar.nonl_cifar10", path, "-k", "3")
+    assert status == 0
+    assert len(out.splitlines()) == 4
+
+
+def test_a_missing_package_says_what_to_install(monkeypatch, capsys):
+    def fail(*_, **__):
+        raise ModuleNotFoundError("No module named 'bentoml'", name="bentoml")
+
+    monkeypatch.setattr(cli.Commands, "get_command", fail)
+    status, _, err = run(monkeypatch, capsys, "serve", "x")
+    assert (status, err) == (2, "protozoo: this command needs the package bentoml: pip install 'protozoo[all]'\n")

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from PIL import Image
+from timm.data import create_transform
+
+from zoo.bundle import BundleError, Preprocessing
+
+CFG = {
+    "input_size": (3, 32, 32),
+    "crop_pct": 0.875,
+    "interpolation": "bicubic",
+    "mean": (0.5, 0.4, 0.3),
+    "std": (0.2, 0.3, 0.4),
+}
+
+
+def picture(width, height, mode="RGB"):
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(noise).convert(mode)
+
+
+@pytest.mark.parametrize("crop_pct", [1.0, 0.875, 0.9])
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+@pytest.mark.parametrize("size", [(32, 32), (8, 8), (64, 48), (47, 91), (333, 100), (33, 32), (1, 1), (2, 150)])
+def test_pixels_equal_timms_evaluation_transform(size, interpolation, crop_pct):
+    cfg = {**CFG, "interpolation": interpolation, "crop_pct": crop_pct}
+    transform = create_transform(
+        input_size=(3, 32, 32), interpolation=interpolation, mean=cfg["mean"], std=cfg["std"], crop_pct=crop_pct
+    )
+    ours = Preprocessing.from_pretrained_cfg(cfg).pixels(picture(*size))
+    normalised = (ours / 255 - np.array(cfg["mean"])) / np.array(cfg["std"])
+    theirs = transform(picture(*size)).numpy().transpose(1, 2, 0)
+    np.testing.assert_allclose(normalised, theirs, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
+def test_any_mode_becomes_three_channels(mode):
+    pixels = Preprocessing.from_pretrained_cfg(CFG).pixels(picture(40, 50, mode))
+    assert pixels.shape == (32, 32, 3)
+    assert pixels.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"input_size": (1, 32, 32)},
+        {"input_size": (3, 32, 64)},
+        {"crop_mode": "squash"},
+        {"interpolation": "magic"},
+        {"std": (0.1, 0.0, 0.1)},
+        {"crop_pct": 0},
+        {"mean": None},
+    ],
+)
+def test_what_the_pipeline_cannot_do_is_refused(change):
+    with pytest.raises(BundleError, match=r"config\.json"):
+        Preprocessing.from_pretrained_cfg({**CFG, **change})
+
+
+def test_a_missing_field_is_refused():
+    with pytest.raises(BundleError, match="crop_pct"):
+        Preprocessing.from_pretrained_cfg({key: value for key, value in CFG.items() if key != "crop_pct"})

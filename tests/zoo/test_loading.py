@@ -1,0 +1,157 @@
+import shutil
+
+import numpy as np
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import zoo
+from tests.zoo.test_bundle import edit_config, resign
+from zoo.bundle import BundleError, ImageError, ProtozooError
+
+NAME = "proto_resnet20_cifar.nonl_cifar10"
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+def picture(mode="RGB", size=(40, 30), seed=0):
+    noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    return Image.fromarray(noise).convert(mode)
+
+
+def test_pretrained_by_timm_and_by_the_strict_door_are_one_model():
+    ours, timms = zoo.create_model(NAME, pretrained=True).eval(), timm.create_model(NAME, pretrained=True).eval()
+    assert type(ours) is type(timms)
+    for (name, a), (_, b) in zip(ours.state_dict().items(), timms.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+    assert torch.equal(ours(IMAGES), timms(IMAGES))
+
+
+def test_prototypes_are_bit_equal_to_the_file():
+    bundle = zoo.bundle.Bundle.open(zoo.bundle.find(NAME))
+    model = zoo.create_model(NAME, pretrained=True)
+    assert np.array_equal(model.head.fc.weight.detach().numpy(), bundle.prototypes)
+
+
+def test_a_tag_brings_its_own_head_and_temperature(digits_bundle):
+    model = zoo.create_model(f"local-dir:{digits_bundle.path}")
+    assert model.temperature == digits_bundle.temperature == 0.15
+    assert timm.create_model(f"local-dir:{digits_bundle.path}", pretrained=True).temperature == 0.15
+
+
+def test_lists_hold_architectures_or_weights():
+    assert zoo.list_models("*resnet20*") == ["proto_resnet20_cifar"]
+    assert NAME in zoo.list_models(pretrained=True)
+    assert NAME in timm.list_pretrained("proto_*")
+
+
+def test_random_weights_must_be_asked_for():
+    with pytest.raises(ProtozooError, match="names weights: pass pretrained=True"):
+        zoo.create_model(NAME)
+    first, second = zoo.create_model("proto_resnet20_cifar"), zoo.create_model("proto_resnet20_cifar", pretrained=True)
+    assert not torch.equal(first.conv1.weight, second.conv1.weight)
+
+
+def test_an_unknown_name_offers_the_nearest():
+    with pytest.raises(ProtozooError, match="did you mean .*proto_resnet18_cifar"):
+        zoo.create_model("proto_resnet18_cifr")
+    with pytest.raises(BundleError, match="did you mean"):
+        zoo.create_model("proto_resnet20_cifar.nonl_cifar100", pretrained=True)
+
+
+def test_another_number_of_classes_makes_new_prototypes_loudly():
+    with pytest.warns(UserWarning, match="new and random"):
+        model = zoo.create_model(NAME, pretrained=True, num_classes=3)
+    assert model.prototypes.shape == (3, 64)
+    assert torch.equal(model.conv1.weight, zoo.create_model(NAME, pretrained=True).conv1.weight)
+
+
+def damaged(digits_bundle, folder, change):
+    copy = shutil.copytree(digits_bundle.path, folder / "copy")
+    tensors = load_file(copy / "model.safetensors")
+    change(tensors)
+    save_file(tensors, copy / "model.safetensors")
+    resign(copy)
+    digests = dict(line.split("  ")[::-1] for line in (copy / "SHA256SUMS").read_text().splitlines())
+    edit_config(copy, lambda c: c["protozoo"]["weights"].update(sha256=digests["model.safetensors"]))
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (lambda t: t.pop("bn1.bias"), "bn1.bias"),
+        (lambda t: t.update(extra=torch.zeros(1)), "extra"),
+        (lambda t: t.update({"bn1.bias": torch.zeros(3)}), "bn1.bias"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(digits_bundle, tmp_path, change, named):
+    copy = damaged(digits_bundle, tmp_path, change)
+    with pytest.raises(BundleError, match=named):
+        zoo.create_model(f"local-dir:{copy}")
+
+
+def test_a_config_of_another_model_is_refused(digits_bundle, tmp_path):
+    copy = shutil.copytree(digits_bundle.path, tmp_path / "copy")
+    edit_config(copy, lambda config: config["model_args"].update(colour="red"))
+    with pytest.raises(BundleError, match="does not describe a model"):
+        zoo.create_model(f"local-dir:{copy}")
+
+
+@pytest.fixture(scope="module")
+def classifier():
+    return zoo.load(NAME)
+
+
+def test_one_image_gives_a_list_of_predictions_and_a_list_gives_lists(classifier, tmp_path):
+    path = tmp_path / "noise.png"
+    picture().save(path)
+    one = classifier.predict(path, k=3)
+    assert [type(prediction) for prediction in one] == [zoo.Prediction] * 3
+    assert classifier.predict(str(path), k=3) == one
+    assert classifier.predict([path, picture()], k=3) == [one, one]
+    assert classifier.predict([]) == []
+
+
+def test_predictions_are_the_nearest_prototypes_with_softmax_probabilities(classifier):
+    predictions = classifier.predict(picture(), k=100)
+    assert len(predictions) == 10
+    cosines = classifier.embed(picture())[0] @ classifier.bundle.prototypes.T
+    assert [p.index for p in predictions] == np.argsort(-cosines).tolist()
+    weights = np.exp(cosines / classifier.bundle.temperature)
+    for prediction in predictions:
+        assert prediction.label == classifier.labels[prediction.index]
+        assert prediction.cosine == pytest.approx(cosines[prediction.index], abs=1e-5)
+        assert prediction.probability == pytest.approx(weights[prediction.index] / weights.sum(), abs=1e-5)
+
+
+def test_embeddings_are_unit_float32_arrays_in_the_order_of_the_images(classifier):
+    pictures = [picture(seed=seed) for seed in range(70)]  # more than one batch
+    embeddings = classifier.embed(pictures)
+    assert embeddings.shape == (70, 64)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    np.testing.assert_allclose(embeddings[66:67], classifier.embed(pictures[66]), atol=1e-5)
+    assert classifier.embed([]).shape == (0, 64)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+def test_any_mode_is_taken(classifier, mode):
+    assert len(classifier.predict(picture(mode))) == 5
+
+
+def test_a_file_that_is_no_image_is_named(classifier, tmp_path):
+    path = tmp_path / "text.png"
+    path.write_text("no image")
+    with pytest.raises(ImageError, match=r"text\.png cannot be read"):
+        classifier.predict([picture(), path])
+    with pytest.raises(ImageError, match=r"nothing\.png: no such file"):
+        classifier.embed(tmp_path / "nothing.png")
+
+
+def test_k_and_device_are_checked(classifier):
+    with pytest.raises(ValueError, match="at least 1"):
+        classifier.predict(picture(), k=0)
+    with pytest.raises(ProtozooError, match="device 'nonsense' cannot be used"):
+        zoo.load(NAME, device="nonsense")
