@@ -2,13 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test check wheel clean
 
 demo: .venv/all
 	$(BIN)/protozoo demo
 
 test: .venv/dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(PYTEST)
 
 # What CI runs before the tests: linter, formatter, types, and which package may import which.
 check: .venv/dev
@@ -16,6 +16,9 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+wheel: .venv/dev
+	$(BIN)/python -m build --wheel
 
 .venv/all .venv/dev: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \

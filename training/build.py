@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from timm.optim import create_optimizer_v2
 from timm.scheduler import CosineLRScheduler
 from torch import Tensor
@@ -58,6 +59,8 @@ def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:
 
 def build_parts(recipe: Recipe, num_classes: int, steps_per_epoch: int) -> Parts:
     """Model, objective, optimiser and schedule, on the device that accelerate finds."""
+    # accelerate holds one precision a process and refuses a second; a library's user may train several recipes.
+    AcceleratorState._reset_state()
     accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
     model = build_model(recipe, num_classes).to(accelerator.device)
     try:

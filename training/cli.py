@@ -32,7 +32,10 @@ def _parse(value: str) -> Any:
     """A command-line word as YAML reads it, so that numbers, lists and null mean what they do in a recipe."""
     import yaml
 
-    return yaml.safe_load(value)
+    try:
+        return yaml.safe_load(value)
+    except yaml.YAMLError:
+        return value
 
 
 @click.command(cls=_RecipeCommand)

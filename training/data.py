@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from zoo.bundle import Preprocessing
 from zoo.errors import ImageError, ProtozooError
@@ -83,6 +83,12 @@ def load_data(spec: str, preprocessing: Preprocessing) -> ImageData:
     for split, name in ((train, "training"), (test, "test")):
         if not len(split.labels):
             raise DataError(f"{spec}: the {name} split is empty")
+        outside = [label for label in split.labels.tolist() if not 0 <= label < len(source.classes)]
+        if outside:
+            raise DataError(
+                f"{spec}: the {name} split has the label {outside[0]}, but there are {len(source.classes)} classes, "
+                "numbered from 0: give every image the label of one of them"
+            )
     missing = set(range(len(source.classes))) - set(train.labels.tolist())
     if missing:
         names = ", ".join(source.classes[index] for index in sorted(missing)[:3])
@@ -96,7 +102,7 @@ def _decode(samples: Iterable[tuple[str, Any, int]], preprocessing: Preprocessin
         try:
             picture = image if isinstance(image, Image.Image) else Image.open(image)
             images.append(preprocessing.pixels(picture))
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error
         labels.append(label)
     size = preprocessing.size
@@ -163,6 +169,7 @@ def _parquet_files(folder: Path) -> list[Path]:
 
 
 def _parquet(folder: Path) -> _Source:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     paths: dict[str, list[Path]] = {}
@@ -171,14 +178,21 @@ def _parquet(folder: Path) -> _Source:
     test = next((name for name in _TEST_SPLITS if name in paths), None)
     if "train" not in paths or test is None:
         raise DataError(f"{folder} must hold train-*.parquet and test-*.parquet (or validation-*), not {sorted(paths)}")
+    for path in (*paths["train"], *paths[test]):
+        try:
+            pq.read_schema(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(
+                f"{path} cannot be read as parquet: download it again (with Git LFS, `git lfs pull`)"
+            ) from error
     schema = pq.read_schema(paths["train"][0])
     if not {"image", "label"} <= set(schema.names):
         raise DataError(f"{paths['train'][0]} must have the columns 'image' and 'label', it has {schema.names}")
     info = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {})
     classes = tuple(info.get("features", {}).get("label", {}).get("names") or ())
     if not classes:
-        count = max(int(np.max(pq.read_table(path, columns=["label"])["label"].to_numpy())) for path in paths["train"])
-        classes = tuple(str(label) for label in range(count + 1))
+        columns = (pq.read_table(path, columns=["label"])["label"].to_numpy() for path in paths["train"])
+        classes = tuple(str(label) for label in range(max(int(np.nanmax(column)) for column in columns) + 1))
 
     def samples(split: str) -> Callable[[], Iterator[tuple[str, io.BytesIO, int]]]:
         def rows() -> Iterator[tuple[str, io.BytesIO, int]]:
@@ -187,7 +201,8 @@ def _parquet(folder: Path) -> _Source:
                     for index, (image, label) in enumerate(
                         zip(batch["image"].to_pylist(), batch["label"].to_pylist(), strict=True)
                     ):
-                        yield f"{path}: {image.get('path') or f'row {index}'}", io.BytesIO(image["bytes"]), label
+                        name = f"{path}: {image.get('path') or f'row {index}'}"
+                        yield name, io.BytesIO(image["bytes"]), -1 if label is None else label
 
         return rows
 

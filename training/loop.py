@@ -80,15 +80,17 @@ def fit(
     progress = Progress(0, 0.0, ())
     if run.checkpoint.is_file():
         progress = load_checkpoint(run.checkpoint, parts.model, parts.optimizer)
+        # A kill may have come between the checkpoint and the history that is written after it.
+        run.write_history(progress.history)
         say(f"resuming after epoch {progress.epoch} of {recipe.epochs}")
-    steps = steps_per_epoch(recipe, data)
+    steps, size = steps_per_epoch(recipe, data), min(recipe.batch_size, len(labels))
     with tqdm(total=recipe.epochs * steps, initial=progress.epoch * steps, unit="step", dynamic_ncols=True) as bar:
         for epoch in range(progress.epoch, recipe.epochs):
             started = time.monotonic()
             batches = _steps(images, labels, recipe, preprocessing, epoch_generator(recipe.seed, epoch))
             row = _train_epoch(parts, batches, epoch, steps, bar)
             seconds = time.monotonic() - started
-            row = {"epoch": epoch + 1, **row, "images_per_second": round(steps * recipe.batch_size / seconds, 1)}
+            row = {"epoch": epoch + 1, **row, "images_per_second": round(steps * size / seconds, 1)}
             if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
                 with parts.accelerator.autocast():
                     row["test_accuracy"] = run_model(parts.model, data.test, preprocessing).accuracy()

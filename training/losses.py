@@ -28,7 +28,7 @@ def _valid(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     if logits.dtype in (torch.float16, torch.bfloat16):
         logits = logits.float()
     kept = labels >= 0
-    return logits[kept], labels[kept]
+    return logits[kept], labels[kept].long()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

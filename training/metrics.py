@@ -70,6 +70,8 @@ def collapse_optimum(num_classes: int) -> NeuralCollapse:
 def _entropy(spectrum: Tensor) -> float:
     """Shannon entropy (nats) of non-negative numbers scaled to sum 1."""
     spectrum = spectrum.clamp_min(0)
+    # What rounding leaves of a zero eigenvalue would make the ratios of two vanishing entropies (K = 2) arbitrary.
+    spectrum = spectrum.where(spectrum > _RELATIVE_ZERO * spectrum.sum(), 0)
     return float(torch.special.entr(spectrum / spectrum.sum()).sum())
 
 
@@ -133,7 +135,7 @@ def neural_collapse(features: Tensor, labels: Tensor, prototypes: Tensor) -> Neu
 
     gram_weights, gram_means = _gram(weights), _gram(_unit(centred))
     entropy_weights, entropy_means = _matrix_entropy(gram_weights), _matrix_entropy(gram_means)
-    joint = _matrix_entropy(gram_weights * gram_means)
+    mutual = entropy_weights + entropy_means - _matrix_entropy(gram_weights * gram_means)
     cosines = _unit(means) @ _unit(means).T
     off_diagonal = ~torch.eye(len(present), dtype=torch.bool, device=features.device)
     return NeuralCollapse(
@@ -143,7 +145,7 @@ def neural_collapse(features: Tensor, labels: Tensor, prototypes: Tensor) -> Neu
         weight_alignment=float(((weights - _unit(means)) ** 2).sum(1).mean()),
         # The squared distances of all ordered pairs of a class sum to 2 n times its scatter.
         instance_alignment=_ratio(float((2 * counts * within).sum()), float(pairs.sum())),
-        mir=_ratio(entropy_weights + entropy_means - joint, min(entropy_weights, entropy_means)),
+        mir=_ratio(mutual if abs(mutual) > _RELATIVE_ZERO else 0.0, min(entropy_weights, entropy_means)),
         hdr=_ratio(abs(entropy_weights - entropy_means), max(entropy_weights, entropy_means)),
         trace_ratio=_ratio(float(within.sum()), float(between)),
         etf_cosine_error=float((cosines + 1 / (len(present) - 1))[off_diagonal].abs().max()),

@@ -58,7 +58,7 @@ def recipe_names() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in found if path.suffix == ".yaml" and not path.stem.startswith("_")))
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, inheriting: tuple[Path, ...] = ()) -> dict[str, Any]:
     """The fields of a recipe file over those of the file that its ``base`` names, beside it or in the package."""
     try:
         fields = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -70,7 +70,11 @@ def _read(path: Path) -> dict[str, Any]:
     if base is None:
         return fields
     beside = path.parent / f"{base}.yaml"
-    return {**_read(beside if beside.is_file() else _packaged(str(base))), **fields}
+    # A file may have the name of the packaged recipe that it builds on.
+    source = beside if beside.is_file() and not beside.samefile(path) else _packaged(str(base))
+    if source in inheriting:
+        raise RecipeError(f"{path}: the base {base!r} builds on this recipe itself")
+    return {**_read(source, (*inheriting, path)), **fields}
 
 
 def _packaged(name: str) -> Path:

@@ -59,7 +59,8 @@ class Run:
                         "choose another --out, or give the same settings to resume"
                     )
             return revision
-        if self.path.is_dir() and any(self.path.iterdir()):
+        # A kill during the very first write leaves its temporary file behind.
+        if self.path.is_dir() and any(not entry.name.startswith(".recipe.yaml.") for entry in self.path.iterdir()):
             raise ProtozooError(f"{self.path} is not empty and holds no run: choose another --out")
         try:
             self.path.mkdir(parents=True, exist_ok=True)

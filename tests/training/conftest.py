@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from training.recipe import Recipe
+from zoo.bundle import Preprocessing
+
+SIZE = 16
+COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
+
+
+def write_picture(path: Path, colour: tuple[int, int, int], generator: np.random.Generator) -> None:
+    """A noisy picture of one colour, as PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = generator.integers(-40, 41, (SIZE, SIZE, 3))
+    Image.fromarray((np.array(colour) + noise).clip(0, 255).astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="session")
+def make_folder() -> Callable[..., Path]:
+    """make_folder(root, test="val", train_images=20) -> root in ImageFolder layout, a class a colour."""
+
+    def make(root: Path, *, test: str = "val", train_images: int = 20, test_images: int = 4) -> Path:
+        generator = np.random.default_rng(0)
+        for name, colour in COLOURS.items():
+            for split, count in (("train", train_images), (test, test_images)):
+                for index in range(count):
+                    write_picture(root / split / name / f"{index:02}.png", colour, generator)
+        return root
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def colours(make_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """60 training and 12 test pictures of three classes that their colour tells apart."""
+    return make_folder(tmp_path_factory.mktemp("data") / "colours")
+
+
+@pytest.fixture(scope="session")
+def preprocessing() -> Preprocessing:
+    return Preprocessing(SIZE, 1.0, "bicubic", (0.5, 0.4, 0.3), (0.25, 0.2, 0.5))
+
+
+@pytest.fixture(scope="session")
+def tiny() -> Callable[..., Recipe]:
+    """tiny(field=value, ...) -> a recipe that trains within a second on the colours."""
+
+    def recipe(**overrides: Any) -> Recipe:
+        fields: dict[str, Any] = {
+            "objective": "nonl",
+            "architecture": "proto_resnet20_cifar",
+            "embed_dim": 8,
+            "input_size": SIZE,
+            "crop_padding": 2,
+            "epochs": 3,
+            "batch_size": 16,
+            "optimizer": "muon",
+            "lr": 0.02,
+            "warmup_epochs": 1,
+            "precision": "fp32",
+        }
+        return Recipe(**{**fields, **overrides})
+
+    return recipe

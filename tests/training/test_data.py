@@ -1,0 +1,245 @@
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from training.data import DataError, ImageData, load_data
+from zoo.bundle import Preprocessing
+from zoo.errors import ImageError
+
+NAMES = ["ant", "bee", "cat"]
+
+
+def png(seed: int, size: tuple[int, int] = (16, 16)) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_parquet(
+    path: Path,
+    labels: Sequence[int | None],
+    *,
+    names: Sequence[str] | None = None,
+    images: Sequence[bytes] | None = None,
+    info: dict[str, Any] | None = None,
+) -> None:
+    """A file as the Hub has it: a column of {bytes, path}, and the features as JSON in the schema's metadata."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = images or [png(index) for index in range(len(labels))]
+    rows = [{"bytes": image, "path": f"{index}.png"} for index, image in enumerate(images)]
+    table = pa.table({"image": rows, "label": pa.array(labels, pa.int64())})
+    if names is not None:
+        features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
+        record = json.dumps({"info": {"features": features, **(info or {})}})
+        table = table.replace_schema_metadata({"huggingface": record})
+    pq.write_table(table, path)
+
+
+def check(data: ImageData, train: int, test: int, size: int = 16) -> None:
+    for split, count in ((data.train, train), (data.test, test)):
+        assert split.images.shape == (count, size, size, 3)
+        assert split.images.dtype == np.uint8
+        assert split.labels.shape == (count,)
+        assert split.labels.dtype == np.int64
+
+
+def test_digits_are_scikit_learns_with_a_fixed_stratified_split(preprocessing: Preprocessing) -> None:
+    data = load_data("digits", preprocessing)
+    check(data, 1437, 360)
+    assert data.classes == tuple("0123456789")
+    assert data.license == "CC BY 4.0"
+    assert set(np.bincount(data.test.labels)) <= {35, 36, 37}
+    again = load_data("digits", preprocessing)
+    assert np.array_equal(data.train.images, again.train.images)
+    assert np.array_equal(data.test.labels, again.test.labels)
+
+
+@pytest.mark.parametrize("test", ["val", "test", "validation"])
+def test_image_folder_gives_the_classes_of_its_folders(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing, test: str
+) -> None:
+    folder = make_folder(tmp_path / "shades", test=test, train_images=3, test_images=2)
+    (folder / "train" / "blue" / "notes.txt").write_text("not a picture")
+    data = load_data(str(folder), preprocessing)
+    check(data, 9, 6)
+    assert data.name == "shades"
+    assert data.classes == ("blue", "green", "red")
+    assert data.train.labels.tolist() == [0, 0, 0, 1, 1, 1, 2, 2, 2]
+    brightest_channel = data.train.images.mean((1, 2)).argmax(1)
+    assert brightest_channel.tolist() == [2, 2, 2, 1, 1, 1, 0, 0, 0]
+    first = np.asarray(Image.open(folder / "train" / "blue" / "00.png"))
+    assert np.array_equal(data.train.images[0], first)
+
+
+def test_test_folder_goes_before_val(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    make_folder(tmp_path, test="val", train_images=2, test_images=1)
+    make_folder(tmp_path, test="test", train_images=2, test_images=2)
+    check(load_data(str(tmp_path), preprocessing), 6, 6)
+
+
+def test_pictures_of_any_size_and_mode_become_squares_by_the_models_preprocessing(
+    tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    wide = Image.open(io.BytesIO(png(0, (20, 33))))
+    for split in ("train", "val"):
+        for name, image, suffix in (("a", wide.convert("L"), "png"), ("b", wide, "JPG")):
+            (tmp_path / split / name / "deeper").mkdir(parents=True)
+            image.save(tmp_path / split / name / "deeper" / f"x.{suffix}")
+    data = load_data(str(tmp_path), preprocessing)
+    check(data, 2, 2)
+    assert np.array_equal(data.train.images[0], preprocessing.pixels(wide.convert("L")))
+
+
+def test_parquet_takes_class_names_from_the_hubs_metadata(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    info = {"dataset_name": "insects", "license": "cc0-1.0"}
+    write_parquet(tmp_path / "data" / "train-00000-of-00002.parquet", [0, 1], names=NAMES, info=info)
+    write_parquet(tmp_path / "data" / "train-00001-of-00002.parquet", [2, 2, 0], names=NAMES, images=[png(9)] * 3)
+    write_parquet(tmp_path / "data" / "test-00000-of-00001.parquet", [1, 2], names=NAMES)
+    data = load_data(str(tmp_path), preprocessing)
+    check(data, 5, 2)
+    assert (data.name, data.license, data.classes) == ("insects", "cc0-1.0", tuple(NAMES))
+    assert data.train.labels.tolist() == [0, 1, 2, 2, 0]
+    assert data.test.labels.tolist() == [1, 2]
+    assert np.array_equal(data.train.images[4], np.asarray(Image.open(io.BytesIO(png(9)))))
+
+
+def test_parquet_without_metadata_numbers_its_classes(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    folder = tmp_path / "plain"
+    write_parquet(folder / "train.parquet", [0, 1, 2, 1])
+    write_parquet(folder / "validation.parquet", [2])
+    data = load_data(str(folder), preprocessing)
+    check(data, 4, 1)
+    assert (data.name, data.license, data.classes) == ("plain", "not stated", ("0", "1", "2"))
+
+
+def refused(folder: Path, preprocessing: Preprocessing, *words: str, error: type[Exception] = DataError) -> None:
+    with pytest.raises(error) as caught:
+        load_data(str(folder), preprocessing)
+    message = str(caught.value)
+    assert "\n" not in message
+    for word in words:
+        assert word in message
+
+
+def test_missing_folder_is_named(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    missing = tmp_path / "nowhere"
+    refused(missing, preprocessing, str(missing), "neither 'digits' nor a folder")
+
+
+def test_folder_of_neither_layout_is_told_both(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    refused(tmp_path, preprocessing, str(tmp_path), "no parquet files", "train/<class>/", "val/<class>/")
+    (tmp_path / "train" / "a").mkdir(parents=True)
+    refused(tmp_path, preprocessing, str(tmp_path), "val/<class>/")
+
+
+def test_one_class_is_too_few(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split / "a").mkdir(parents=True)
+    refused(tmp_path, preprocessing, str(tmp_path / "train"), "at least two classes")
+
+
+@pytest.fixture
+def small(make_folder: Callable[..., Path], tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "small", train_images=2, test_images=1)
+
+
+def test_class_without_training_images_is_named(small: Path, preprocessing: Preprocessing) -> None:
+    for path in (small / "train" / "green").iterdir():
+        path.unlink()
+    refused(small, preprocessing, str(small), "no training image", "green")
+
+
+def test_class_that_only_the_test_split_has_is_named(small: Path, preprocessing: Preprocessing) -> None:
+    (small / "val" / "violet").mkdir()
+    refused(small, preprocessing, str(small / "val" / "violet"), "without training images")
+
+
+@pytest.mark.parametrize(("split", "word"), [("train", "training"), ("val", "test")])
+def test_empty_split_is_named(small: Path, preprocessing: Preprocessing, split: str, word: str) -> None:
+    for path in (small / split).rglob("*.png"):
+        path.unlink()
+    refused(small, preprocessing, str(small), f"the {word} split is empty")
+
+
+def broken_chunk(raw: bytes) -> bytes:
+    """A PNG whose pixels end too early, before what is no chunk: Pillow then raises SyntaxError, not OSError."""
+    return raw[:33] + (100).to_bytes(4, "big") + raw[37:]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not an image", png(0)[:200], broken_chunk(png(0)), b"P6 1a 1 255\n000"],
+    ids=["empty", "text", "truncated", "broken chunk", "broken header"],
+)
+def test_corrupt_image_is_named(small: Path, preprocessing: Preprocessing, content: bytes) -> None:
+    path = small / "train" / "red" / "01.png"
+    path.write_bytes(content)
+    refused(small, preprocessing, str(path), "mend or remove it", error=ImageError)
+
+
+def test_corrupt_image_in_parquet_is_named(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    path = tmp_path / "train.parquet"
+    write_parquet(path, [0, 1], images=[png(0), b"not an image"])
+    write_parquet(tmp_path / "test.parquet", [0])
+    refused(tmp_path, preprocessing, f"{path}: 1.png", "mend or remove it", error=ImageError)
+
+
+def test_parquet_without_a_test_split_is_refused(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1])
+    refused(tmp_path, preprocessing, str(tmp_path), "test-*.parquet", "['train']")
+
+
+def test_parquet_with_other_columns_is_refused(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"img": [1], "fine_label": [0]}), tmp_path / f"{split}.parquet")
+    refused(tmp_path, preprocessing, str(tmp_path / "train.parquet"), "'image' and 'label'", "fine_label")
+
+
+def test_parquet_class_without_training_images_is_named(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 2], names=NAMES)
+    write_parquet(tmp_path / "test.parquet", [0], names=NAMES)
+    refused(tmp_path, preprocessing, "no training image of 1 classes (bee)")
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("label", [-1, 3])
+def test_label_that_is_no_class_is_refused(
+    tmp_path: Path, preprocessing: Preprocessing, split: str, label: int
+) -> None:
+    """Hidden labels of a test split are -1 on the Hub: without a word they would end a training at its last step."""
+    for name in ("train", "test"):
+        labels = [0, 1, 2, label] if name == split else [0, 1, 2]
+        write_parquet(tmp_path / f"{name}.parquet", labels, names=NAMES)
+    refused(tmp_path, preprocessing, str(tmp_path), f"the label {label}", "3 classes")
+
+
+@pytest.mark.parametrize("names", [NAMES, None])
+def test_label_that_is_missing_is_refused(
+    tmp_path: Path, preprocessing: Preprocessing, names: list[str] | None
+) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1, 2, None], names=names)
+    write_parquet(tmp_path / "test.parquet", [0], names=names)
+    refused(tmp_path, preprocessing, str(tmp_path), "training split has the label -1", "3 classes")
+
+
+def test_file_that_is_not_parquet_is_named(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    pointer = tmp_path / "test.parquet"
+    write_parquet(tmp_path / "train.parquet", [0, 1])
+    pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    refused(tmp_path, preprocessing, str(pointer), "cannot be read as parquet", "git lfs pull")
+    shutil.copy(pointer, tmp_path / "train.parquet")
+    refused(tmp_path, preprocessing, str(tmp_path / "train.parquet"), "cannot be read as parquet")

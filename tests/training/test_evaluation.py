@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import training.evaluation
+from tests.tiny_bundle import make_tiny_bundle
+from training.data import DataError, Split
+from training.evaluation import (
+    FALSE_POSITIVE_RATES,
+    Outputs,
+    evaluate_bundle,
+    open_set_thresholds,
+    run_model,
+    to_input,
+    to_tensor,
+)
+from zoo.bundle import Preprocessing
+from zoo.models.base import PrototypeModel, timm_model
+
+
+@pytest.fixture(scope="module")
+def model() -> PrototypeModel:
+    torch.manual_seed(0)
+    return timm_model("proto_resnet20_cifar", num_classes=3, embed_dim=8)
+
+
+@pytest.fixture(scope="module")
+def split() -> Split:
+    generator = np.random.default_rng(0)
+    return Split(generator.integers(0, 256, (11, 16, 16, 3), dtype=np.uint8), generator.integers(0, 3, 11))
+
+
+def unit_rows(count: int, dim: int, seed: int) -> Tensor:
+    return nn.functional.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+@pytest.mark.parametrize("count", [1, 7, 100, 101, 360])
+@pytest.mark.parametrize("classes", [2, 5])
+def test_open_set_threshold_lets_at_most_the_rate_of_unknown_images_above_it(count: int, classes: int) -> None:
+    embeddings, prototypes = unit_rows(count, 6, seed=count), unit_rows(classes, 6, seed=1)
+    labels = torch.randint(0, classes, (count,), generator=torch.Generator().manual_seed(2))
+    found = open_set_thresholds(embeddings, labels, prototypes)["thresholds"]
+    cosines = (embeddings @ prototypes.T).tolist()
+    left_out = [max(c for k, c in enumerate(row) if k != labels[i]) for i, row in enumerate(cosines)]
+    best = [max(row) for row in cosines]
+    assert [entry["fpr"] for entry in found] == list(FALSE_POSITIVE_RATES)
+    for entry in found:
+        assert sum(cosine > entry["cosine"] for cosine in left_out) / count <= entry["fpr"]
+        # No lower cosine of an unknown image would do: the threshold is not stricter than it must be.
+        lower = [cosine for cosine in left_out if cosine < entry["cosine"]]
+        if lower:
+            assert sum(cosine > max(lower) for cosine in left_out) > entry["fpr"] * (count - 1)
+        assert entry["known_accepted"] == sum(cosine >= entry["cosine"] for cosine in best) / count
+
+
+def test_open_set_threshold_leaves_out_only_the_own_prototype() -> None:
+    embeddings, labels = torch.eye(3)[[0, 1, 2]], torch.tensor([0, 1, 2])
+    prototypes = nn.functional.normalize(torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]), dim=1)
+    for entry in open_set_thresholds(embeddings, labels, prototypes)["thresholds"]:
+        assert entry["cosine"] == pytest.approx(0.6)  # image 0 without its prototype is nearest to prototype 1
+        assert entry["known_accepted"] == 1
+
+
+def test_input_of_the_model_is_scaled_and_normalised_by_channel(split: Split, preprocessing: Preprocessing) -> None:
+    inputs = to_input(to_tensor(split), preprocessing)
+    assert inputs.shape == (11, 3, 16, 16)
+    assert inputs.dtype == torch.float32
+    expected = (split.images / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
+    np.testing.assert_allclose(inputs.permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_run_model_evaluates_and_gives_the_mode_back(
+    model: PrototypeModel, split: Split, preprocessing: Preprocessing, training: bool
+) -> None:
+    model.train(training)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    run_model(model, split, preprocessing)
+    assert model.training is training
+    assert all(module.training is training for module in model.modules())
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_run_model_gives_every_image_its_logits_and_unit_embedding(
+    model: PrototypeModel, split: Split, preprocessing: Preprocessing
+) -> None:
+    outputs = run_model(model, split, preprocessing, batch_size=4)  # 11 images: the last batch is not full
+    model.eval()
+    with torch.no_grad():
+        inputs = to_input(to_tensor(split), preprocessing)
+        torch.testing.assert_close(outputs.logits, model(inputs), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(outputs.embeddings, model.embed(inputs), atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(outputs.embeddings.norm(dim=1), torch.ones(11))
+    assert outputs.labels.tolist() == split.labels.tolist()
+
+
+def test_accuracy_is_the_share_of_right_answers() -> None:
+    logits = torch.tensor([[2.0, 1.0], [0.0, 1.0], [3.0, 0.0], [1.0, 0.0]])
+    assert Outputs(logits, logits, torch.tensor([0, 1, 1, 0])).accuracy() == 0.75
+
+
+class ColourModel(nn.Module):
+    """Embeds a picture by its brightest channel; needs no training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prototypes = nn.Parameter(torch.eye(3))
+
+    def forward_features(self, inputs: Tensor) -> Tensor:
+        return inputs.mean((2, 3)).flip(1)  # channels red, green, blue; classes blue, green, red
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        embeddings = nn.functional.normalize(features, dim=1)
+        return embeddings if pre_logits else embeddings @ self.prototypes.T
+
+
+def test_evaluate_measures_a_bundle_on_the_test_split(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle", size=16, dim=3, labels=("blue", "green", "red"))
+    asked: list[Any] = []
+    monkeypatch.setattr(training.evaluation, "create_model", lambda name: asked.append(name) or ColourModel())
+    result = evaluate_bundle(str(bundle.path), str(colours))
+    assert asked == [f"local-dir:{bundle.path}"]
+    assert result["test_accuracy"] == 1
+    assert (result["data"], result["test_images"]) == ("colours", 12)
+    assert 0 < result["test_collapse"]["inter_erank"] <= 2
+
+
+def test_evaluate_refuses_data_of_other_classes(colours: Path, tmp_path: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle", labels=("green", "blue", "red"))
+    with pytest.raises(DataError, match=r"blue, green, red.*green, blue, red.*same classes in the same order"):
+        evaluate_bundle(str(bundle.path), str(colours))

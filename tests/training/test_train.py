@@ -1,0 +1,421 @@
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+from torch import Tensor
+
+import training.build
+import training.loop
+from training.loop import epoch_generator
+from training.metrics import collapse_optimum
+from training.recipe import Recipe, RecipeError
+from training.train import train
+from zoo.errors import ProtozooError
+
+FILES = {"recipe.yaml", "log.txt", "metrics.csv", "checkpoint.safetensors", "model.safetensors", "result.json"}
+Said = list[str]
+Start = Callable[..., Said]
+
+
+@pytest.fixture(scope="session")
+def start(colours: Path) -> Start:
+    """start(recipe, out) -> what the training said; of the colours unless told otherwise."""
+
+    def run(recipe: Recipe, out: Path, *, data: Path | None = None) -> Said:
+        said: Said = []
+        train(recipe, str(data or colours), out, name="nonl_colours", command="protozoo train", say=said.append)
+        return said
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(start: Start, tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing stopped."""
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    start(tiny(), out)
+    return out
+
+
+@pytest.fixture
+def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """stop_after(n): the training is interrupted as soon as its n-th checkpoint is written."""
+
+    def stop(epochs: int) -> None:
+        save, saved = training.loop.save_checkpoint, []
+
+        def save_and_stop(*arguments: Any) -> None:
+            save(*arguments)
+            saved.append(1)
+            if len(saved) == epochs:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(training.loop, "save_checkpoint", save_and_stop)
+
+    return stop
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    one, other = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
+    assert one.keys() == other.keys()
+    different = [name for name in one if not torch.equal(one[name], other[name])]
+    assert not different
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def without_speed(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in rows]
+
+
+def result_of(run: Path) -> dict[str, Any]:
+    return json.loads((run / "result.json").read_bytes())
+
+
+def test_run_holds_its_files_and_no_temporary_one(undisturbed: Path) -> None:
+    assert {path.name for path in undisturbed.iterdir()} == FILES
+
+
+def test_recipe_is_recorded_as_it_was_asked_for(undisturbed: Path, tiny: Callable[..., Recipe], colours: Path) -> None:
+    record = yaml.safe_load((undisturbed / "recipe.yaml").read_text())
+    assert record.pop("data") == str(colours)
+    assert record.pop("code_revision") == result_of(undisturbed)["code_revision"]
+    assert Recipe(**record) == tiny()
+
+
+def test_metrics_have_a_row_an_epoch(undisturbed: Path) -> None:
+    rows = rows_of(undisturbed)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3"]
+    assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
+    assert float(rows[0]["lr"]) == pytest.approx(0.02)  # the end of the warm-up
+    assert float(rows[-1]["lr"]) < 0.001
+    assert all(float(row["images_per_second"]) > 0 and 0 <= float(row["test_accuracy"]) <= 1 for row in rows)
+    log = (undisturbed / "log.txt").read_text().splitlines()
+    assert [line.split("loss")[0].strip() for line in log[:-1]] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
+
+
+def test_result_says_all_that_an_export_needs(undisturbed: Path, tiny: Callable[..., Recipe]) -> None:
+    result = result_of(undisturbed)
+    assert result["label_names"] == ["blue", "green", "red"]
+    assert (result["architecture"], result["embed_dim"], result["objective"]) == ("proto_resnet20_cifar", 8, "nonl")
+    assert result["data"] == {"name": "colours", "license": "not stated", "train_images": 60, "test_images": 12}
+    assert result["preprocessing"]["input_size"] == [3, 16, 16]
+    assert Recipe(**result["recipe"]) == tiny()
+    assert result["tag"] == "nonl_colours"
+    metrics = result["metrics"]
+    assert metrics["test_accuracy"] == pytest.approx(sum(metrics["test_accuracy_per_class"].values()) / 3)
+    assert list(metrics["test_accuracy_per_class"]) == ["blue", "green", "red"]
+    assert metrics["collapse_optimum"]["mir"] == collapse_optimum(3).mir
+    assert [entry["fpr"] for entry in result["open_set"]["thresholds"]] == [0.01, 0.05, 0.1]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {},
+        {"optimizer": "sgd", "lr": 0.1, "objective": "ntce"},
+        {"objective": "normface", "precision": "bf16", "augmentation": "none"},
+        {"objective": "ce"},
+    ],
+    ids=["nonl muon", "ntce sgd", "normface bf16", "ce"],
+)
+def test_training_learns_what_colour_tells(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, overrides: dict[str, Any]
+) -> None:
+    start(tiny(**{"epochs": 8, "evaluate_every": 3, **overrides}), tmp_path / "run")
+    result = result_of(tmp_path / "run")
+    assert result["metrics"]["train_accuracy"] > 0.8
+    assert (result["open_set"] is None) == (overrides.get("objective") == "ce")
+    evaluated = [row["epoch"] for row in rows_of(tmp_path / "run") if row["test_accuracy"]]
+    assert evaluated == ["3", "6", "8"]
+
+
+def test_same_seed_gives_the_same_weights(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, undisturbed: Path
+) -> None:
+    torch.manual_seed(12345)  # the state of the caller's generator must not matter
+    torch.rand(7)
+    start(tiny(), tmp_path / "again")
+    assert_same_weights(tmp_path / "again", undisturbed)
+
+
+def test_another_seed_gives_other_weights(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, undisturbed: Path
+) -> None:
+    start(tiny(seed=1), tmp_path / "other")
+    with pytest.raises(AssertionError):
+        assert_same_weights(tmp_path / "other", undisturbed)
+
+
+def test_every_epoch_and_seed_has_its_own_chance() -> None:
+    draws = {float(torch.rand((), generator=epoch_generator(seed, epoch))) for seed in range(20) for epoch in range(20)}
+    assert len(draws) == 400
+    assert torch.equal(torch.rand(3, generator=epoch_generator(2, 5)), torch.rand(3, generator=epoch_generator(2, 5)))
+
+
+def test_epochs_draw_from_generators_of_their_own(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[int, int]] = []
+    monkeypatch.setattr(training.loop, "epoch_generator", lambda *seeds: asked.append(seeds) or epoch_generator(*seeds))
+    start(tiny(seed=4), tmp_path / "run")
+    assert asked == [(4, 0), (4, 1), (4, 2)]
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_stopped_after_an_epoch_and_resumed_is_bit_for_bit_undisturbed(
+    start: Start,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    undisturbed: Path,
+    stop_after: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    epochs: int,
+) -> None:
+    stop_after(epochs)
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny(), tmp_path / "run")
+    assert not (tmp_path / "run" / "result.json").exists()
+    monkeypatch.undo()
+    said = start(tiny(), tmp_path / "run")
+    assert f"resuming after epoch {epochs} of 3" in said
+    assert_same_weights(tmp_path / "run", undisturbed)
+    assert without_speed(rows_of(tmp_path / "run")) == without_speed(rows_of(undisturbed))
+
+
+def test_stopped_within_an_epoch_and_resumed_is_bit_for_bit_undisturbed(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at_step(monkeypatch, 5)  # of three steps an epoch: the second of epoch 2
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny(), tmp_path / "run")
+    monkeypatch.undo()
+    assert "resuming after epoch 1 of 3" in start(tiny(), tmp_path / "run")
+    assert_same_weights(tmp_path / "run", undisturbed)
+
+
+@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("momentum", 0.0), ("adamw", 0.9)])
+def test_state_of_other_optimizers_is_resumed_bit_for_bit(
+    start: Start,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    stop_after: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    optimizer: str,
+    momentum: float,
+) -> None:
+    recipe = tiny(optimizer=optimizer, momentum=momentum, epochs=2)
+    start(recipe, tmp_path / "undisturbed")
+    stop_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        start(recipe, tmp_path / "run")
+    monkeypatch.undo()
+    start(recipe, tmp_path / "run")
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_stopped_after_the_last_checkpoint_still_ends_complete(
+    start: Start,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    undisturbed: Path,
+    stop_after: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stop_after(3)  # before the history of epoch 3 is written
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny(), tmp_path / "run")
+    monkeypatch.undo()
+    start(tiny(), tmp_path / "run")
+    assert_same_weights(tmp_path / "run", undisturbed)
+    assert len(rows_of(tmp_path / "run")) == 3
+
+
+def test_killed_process_resumes_bit_for_bit(
+    start: Start, colours: Path, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tiny(epochs=12).model_dump(mode="json")))
+
+    words = ["train", str(tmp_path / "mine.yaml"), "--data", str(colours), "--out", str(tmp_path / "killed")]
+    command = [sys.executable, "-m", "zoo", *words]
+    checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.002)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+    assert checkpoint.exists()
+    assert not (tmp_path / "killed" / "result.json").exists()
+    resumed = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "resuming after epoch" in resumed.stdout
+    start(tiny(epochs=12), tmp_path / "undisturbed")
+    assert_same_weights(tmp_path / "killed", tmp_path / "undisturbed")
+    assert without_speed(rows_of(tmp_path / "killed")) == without_speed(rows_of(tmp_path / "undisturbed"))
+
+
+def test_finished_run_says_so_and_changes_nothing(
+    start: Start, tiny: Callable[..., Recipe], undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in undisturbed.iterdir()}
+    said = start(tiny(), undisturbed)
+    assert len(said) == 1
+    assert "is finished already" in said[0]
+    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in undisturbed.iterdir()} == before
+
+
+@pytest.mark.parametrize(("field", "value"), [("lr", 0.01), ("mean", (0.1, 0.2, 0.3)), ("embed_dim", None)])
+def test_run_of_other_settings_is_refused_by_the_field(
+    start: Start, tiny: Callable[..., Recipe], undisturbed: Path, field: str, value: Any
+) -> None:
+    with pytest.raises(ProtozooError, match=f"holds a run with {field} = .*choose another --out"):
+        start(tiny(**{field: value}), undisturbed)
+
+
+def test_run_on_other_data_is_refused(
+    start: Start, tiny: Callable[..., Recipe], undisturbed: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ProtozooError, match="holds a run with data = "):
+        start(tiny(), undisturbed, data=tmp_path)
+
+
+def test_folder_with_something_else_is_refused_and_left_alone(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(ProtozooError, match="is not empty and holds no run: choose another --out"):
+        start(tiny(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_folder_that_cannot_be_made_is_named(start: Start, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ProtozooError, match=r"file/run cannot be made \(.+\): choose another --out"):
+        start(tiny(), tmp_path / "file" / "run")
+
+
+def test_kill_during_the_very_first_write_does_not_bar_the_folder(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    (tmp_path / ".recipe.yaml.k1ll3d").write_text("objective: no")
+    start(tiny(epochs=1), tmp_path)
+    assert (tmp_path / "result.json").exists()
+
+
+def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, step: int, *, value: float | None = None) -> None:
+    """Let the objective be NaN, or raise KeyboardInterrupt, at that step."""
+    objective, steps = training.build.OBJECTIVES["nonl"], []
+
+    def disturbed(logits: Tensor, labels: Tensor) -> Tensor:
+        steps.append(1)
+        if len(steps) < step:
+            return objective(logits, labels)
+        if value is None:
+            raise KeyboardInterrupt
+        return logits.sum() * value
+
+    monkeypatch.setitem(training.build.OBJECTIVES, "nonl", disturbed)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_loss_that_is_no_number_ends_in_one_clear_error_and_keeps_the_checkpoint(
+    start: Start,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    undisturbed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    value: float,
+) -> None:
+    interrupt_at_step(monkeypatch, 4, value=value)
+    with pytest.raises(ProtozooError, match=r"the loss became -?(nan|inf) in epoch 2: lower --lr") as caught:
+        start(tiny(), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - {"model.safetensors", "result.json"}
+    monkeypatch.undo()
+    assert "resuming after epoch 1 of 3" in start(tiny(), tmp_path / "run")
+    assert_same_weights(tmp_path / "run", undisturbed)
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "another model"])
+def test_damaged_checkpoint_is_named(
+    start: Start,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    stop_after: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+    undisturbed: Path,
+    damage: str,
+) -> None:
+    stop_after(1)
+    with pytest.raises(KeyboardInterrupt):
+        start(tiny(), tmp_path)
+    monkeypatch.undo()
+    path = tmp_path / "checkpoint.safetensors"
+    content = path.read_bytes()
+    contents = {
+        "truncated": content[: len(content) // 2],
+        "empty": b"",
+        "garbage": b"garbage" * 100,
+        "another model": (undisturbed / "model.safetensors").read_bytes(),
+    }
+    path.write_bytes(contents[damage])
+    with pytest.raises(ProtozooError, match=r"cannot be resumed from .*: remove its folder to start again") as caught:
+        start(tiny(), tmp_path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_architecture_names_those_that_exist(start: Start, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"no architecture 'proto_resnet21'; there are .*proto_resnet20_cifar"):
+        start(tiny(architecture="proto_resnet21"), tmp_path / "run")
+
+
+def test_unknown_optimizer_is_named(start: Start, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="optimizer = 'sdg': "):
+        start(tiny(optimizer="sdg"), tmp_path / "run")
+
+
+def test_prototypes_biases_and_norms_do_not_decay(tiny: Callable[..., Recipe]) -> None:
+    parts = training.build.build_parts(tiny(optimizer="sgd", weight_decay=0.1), 3, 1)
+    decay = {id(p): group["weight_decay"] for group in parts.optimizer.param_groups for p in group["params"]}
+    named = dict(parts.model.named_parameters())
+    assert len(decay) == len(named)
+    prototypes = {id(parameter) for parameter in parts.model.get_classifier().parameters()}
+    for name, parameter in named.items():
+        expected = 0.1 if parameter.ndim > 1 and id(parameter) not in prototypes else 0.0
+        assert decay[id(parameter)] == expected, name
+
+
+def test_learning_rate_warms_up_to_the_peak_and_falls_to_its_share(tiny: Callable[..., Recipe]) -> None:
+    parts = training.build.build_parts(tiny(epochs=10, warmup_epochs=2, lr=0.5, min_lr=0.1, optimizer="sgd"), 3, 4)
+    rates = [parts.set_learning_rate(step) for step in range(40)]
+    assert rates[:8] == pytest.approx([0.5 * (step + 1) / 8 for step in range(8)])
+    assert max(rates) == pytest.approx(0.5)
+    assert rates[8:] == sorted(rates[8:], reverse=True)
+    assert rates[-1] == pytest.approx(0.05, rel=1e-3)
+
+
+def test_batch_larger_than_the_data_is_the_whole_of_it(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    start(tiny(epochs=1, batch_size=4096), tmp_path / "run")
+    assert result_of(tmp_path / "run")["data"]["train_images"] == 60
+    (row,) = rows_of(tmp_path / "run")
+    seconds = result_of(tmp_path / "run")["cost"]["train_seconds"]
+    assert float(row["images_per_second"]) * max(seconds, 0.1) < 4096

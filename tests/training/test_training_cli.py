@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.tiny_bundle import make_tiny_bundle
+from training.recipe import Recipe
+from zoo.cli import main
+
+Protozoo = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def protozoo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Protozoo:
+    """protozoo("train", ...) -> exit status, standard output, standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["protozoo", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def test_help_of_train_lists_every_field_of_a_recipe_and_an_example(protozoo: Protozoo) -> None:
+    status, out, _ = protozoo("train", "--help")
+    assert status == 0
+    for name, field in Recipe.model_fields.items():
+        assert f"--{name}" in out
+        assert field.description
+        assert " ".join(field.description.split()) in " ".join(out.split())
+    assert "Example: protozoo train nonl_digits --data digits" in " ".join(out.split())
+
+
+def test_help_of_evaluate_has_an_example(protozoo: Protozoo) -> None:
+    status, out, _ = protozoo("evaluate", "--help")
+    assert status == 0
+    assert "Example: protozoo evaluate" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nonl_digits", "--epochs", "many"], "epochs = 'many'"),
+        (["nonl_digits", "--temperature", "0"], "temperature = 0"),
+        (["nonl_digits", "--learning_rate", "1"], "--learning_rate"),
+        (["nonl_digits", "--lr", "["], "lr = '['"),
+        (["nonl_digits", "--architecture", "resnet50"], "no architecture 'resnet50'"),
+        (["nonl_digits", "--optimizer", "sdg"], "optimizer = 'sdg'"),
+        (["nonl_digit"], "did you mean nonl_digits"),
+    ],
+)
+def test_wrong_recipe_or_field_is_one_line_and_status_2(
+    protozoo: Protozoo, colours: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    status, _, err = protozoo("train", *words, "--data", colours, "--out", tmp_path / "run")
+    assert status == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+    assert err.startswith("protozoo: ")
+
+
+def test_wrong_data_folder_is_one_line_and_status_2(protozoo: Protozoo, tmp_path: Path) -> None:
+    missing = tmp_path / "nowhere"
+    status, _, err = protozoo("train", "nonl_digits", "--data", missing, "--out", tmp_path / "run")
+    assert status == 2
+    assert str(missing) in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("missing", ["--data", "--out"])
+def test_missing_option_is_one_line_and_status_2(protozoo: Protozoo, tmp_path: Path, missing: str) -> None:
+    options = {"--data": "digits", "--out": str(tmp_path / "run")}
+    words = [word for name, value in options.items() if name != missing for word in (name, value)]
+    status, _, err = protozoo("train", "nonl_digits", *words)
+    assert status == 2
+    assert missing in err
+    assert len(err.splitlines()) == 1
+
+
+def test_train_lays_options_over_the_recipe_resumes_and_records_no_path(
+    protozoo: Protozoo, colours: Path, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe, out = tmp_path / "nonl_mine.yaml", tmp_path / "run"
+    recipe.write_text(yaml.safe_dump(tiny().model_dump(mode="json")))
+    words = ["train", recipe, "--data", colours, "--out", out, "--epochs", "1", "--mean", "[0.4, 0.5, 0.6]"]
+    words += ["--batch-size", "20", "--data_name", "CIFAR: a: b"]
+    status, printed, _ = protozoo(*words)
+    assert status == 0
+    assert "60 training and 12 test images, 3 classes" in printed
+    result = json.loads((out / "result.json").read_bytes())
+    expected = tiny(epochs=1, mean=(0.4, 0.5, 0.6), batch_size=20, data_name="CIFAR: a: b")
+    assert Recipe(**result["recipe"]) == expected
+    assert result["tag"] == "nonl_mine"
+    assert result["command"].startswith("protozoo train nonl_mine.yaml --data colours --out RUN ")
+    assert "--mean '[0.4, 0.5, 0.6]'" in result["command"]
+    assert str(tmp_path) not in (out / "result.json").read_text()
+    status, printed, _ = protozoo(*words)
+    assert status == 0
+    assert "is finished already" in printed
+    words[words.index("--epochs") + 1] = "2"
+    status, _, err = protozoo(*words)
+    assert status == 2
+    assert "epochs = 1, not 2" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_interrupt_says_how_to_go_on(
+    protozoo: Protozoo,
+    colours: Path,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("training.train.fit", interrupted)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text(yaml.safe_dump(tiny().model_dump(mode="json")))
+    status, _, err = protozoo("train", recipe, "--data", colours, "--out", tmp_path / "run")
+    assert status == 130
+    assert "run the same command again" in err
+
+
+def test_evaluate_refuses_classes_that_do_not_fit(protozoo: Protozoo, colours: Path, tmp_path: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path / "bundle")
+    status, out, err = protozoo("evaluate", bundle.path, "--data", colours)
+    assert status == 2
+    assert not out
+    assert "blue, green, red" in err
+    assert "same classes in the same order" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_evaluate_of_no_bundle_is_one_line_and_status_2(protozoo: Protozoo, colours: Path, tmp_path: Path) -> None:
+    status, _, err = protozoo("evaluate", tmp_path, "--data", colours)
+    assert status == 2
+    assert len(err.splitlines()) == 1

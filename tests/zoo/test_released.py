@@ -1,0 +1,30 @@
+"""The models inside the package: whole, giving the answers they were exported with, and with a card that says so."""
+
+from pathlib import Path
+
+import pytest
+
+from export.card import render_card
+from export.verify import verify_bundle
+from zoo.bundle import Bundle, embedded_names, find
+
+CARDS = Path(__file__).resolve().parents[2] / "model_cards"
+
+
+@pytest.mark.parametrize("name", embedded_names())
+def test_a_released_model_verifies_and_its_card_is_rendered_from_its_record(name):
+    bundle = Bundle.open(find(name))
+    assert bundle.name == name
+    verify_bundle(bundle)
+    card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
+    assert card == (bundle.path / "README.md").read_text(encoding="utf-8") == render_card(bundle.config)
+
+
+def test_every_card_is_of_a_released_model():
+    assert {path.stem for path in CARDS.glob("*.md")} == set(embedded_names())
+
+
+def test_the_cifar_model_is_as_accurate_as_it_was_asked_to_be():
+    bundle = Bundle.open(find("proto_resnet20_cifar.nonl_cifar10"))
+    assert bundle.record["metrics"]["test_accuracy"] >= 0.88
+    assert bundle.weights_path.stat().st_size < 1.2e6
