@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,15 +61,20 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
-    except (SafetensorError, RuntimeError, OSError) as error:
+        # The hyper-parameters are the recipe's, which the run has checked to be the same.
+        groups = optimizer.state_dict()["param_groups"]
+        optimizer.load_state_dict({"state": _optimizer_state(tensors, metadata), "param_groups": groups})
+        history = tuple(json.loads(metadata["history"]))
+        return Progress(int(metadata["epoch"]), float(metadata["seconds"]), history)
+    except (SafetensorError, RuntimeError, OSError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ProtozooError(f"{path} cannot be resumed from ({reason}): remove its folder to start again") from error
+
+
+def _optimizer_state(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[int, dict[str, Any]]:
     state: dict[int, dict[str, Any]] = {}
-    scalars: dict[str, Any] = json.loads(metadata["optimizer"])
-    stored = {**scalars, **{name: tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}}
-    for name, value in stored.items():
+    moved = {name: tensor for name, tensor in tensors.items() if name.startswith("optimizer.")}
+    for name, value in {**json.loads(metadata["optimizer"]), **moved}.items():
         _, index, key = name.split(".", 2)
         state.setdefault(int(index), {})[key] = value
-    # The hyper-parameters are the recipe's, which the run has checked to be the same.
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-    return Progress(int(metadata["epoch"]), float(metadata["seconds"]), tuple(json.loads(metadata["history"])))
+    return state

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo.bundle import Preprocessing
-from zoo.errors import ImageError, ProtozooError
+from zoo.errors import ProtozooError
 
 _EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
 _TEST_SPLITS = ("test", "val", "validation", "valid")
@@ -99,11 +99,10 @@ def load_data(spec: str, preprocessing: Preprocessing) -> ImageData:
 def _decode(samples: Iterable[tuple[str, Any, int]], preprocessing: Preprocessing) -> Split:
     images, labels = [], []
     for name, image, label in samples:
-        try:
-            picture = image if isinstance(image, Image.Image) else Image.open(image)
-            images.append(preprocessing.pixels(picture))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error
+        if isinstance(image, Image.Image):
+            images.append(preprocessing.pixels(image))
+        else:
+            images.append(preprocessing.read(image, name))
         labels.append(label)
     size = preprocessing.size
     stacked = np.stack(images) if images else np.empty((0, size, size, 3), np.uint8)

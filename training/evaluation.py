@@ -67,11 +67,13 @@ def run_model(model: PrototypeModel, split: Split, preprocessing: Preprocessing,
     model.eval()
     device = next(model.parameters()).device
     logits, embeddings = [], []
-    for images in _batches(split, batch_size):
-        features = model.forward_features(to_input(images.to(device), preprocessing))
-        logits.append(model.forward_head(features).float().cpu())
-        embeddings.append(model.forward_head(features, pre_logits=True).float().cpu())
-    model.train(was_training)
+    try:
+        for images in _batches(split, batch_size):
+            features = model.forward_features(to_input(images.to(device), preprocessing))
+            logits.append(model.forward_head(features).float().cpu())
+            embeddings.append(model.forward_head(features, pre_logits=True).float().cpu())
+    finally:
+        model.train(was_training)
     return Outputs(torch.cat(logits), torch.cat(embeddings), torch.from_numpy(split.labels))
 
 
@@ -96,9 +98,11 @@ def open_set_thresholds(embeddings: Tensor, labels: Tensor, prototypes: Tensor) 
     best = cosines.amax(1)
     thresholds = []
     for rate in FALSE_POSITIVE_RATES:
-        cosine = float(torch.quantile(others.double(), 1 - rate, interpolation="higher"))
-        accepted = float((best >= cosine).double().mean())
-        thresholds.append({"fpr": rate, "cosine": cosine, "known_accepted": accepted})
+        # A cosine equal to the threshold is accepted, so the threshold is the next number above the quantile.
+        quantile = torch.quantile(others.float(), 1 - rate, interpolation="higher")
+        cosine = torch.nextafter(quantile, torch.tensor(1.0))
+        accepted = float((best.float() >= cosine).double().mean())
+        thresholds.append({"fpr": rate, "cosine": float(cosine), "known_accepted": accepted})
     return {"definition": OPEN_SET_DEFINITION, "thresholds": thresholds}
 
 

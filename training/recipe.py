@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
 
 from zoo.errors import ProtozooError
 
@@ -21,7 +21,7 @@ class RecipeError(ProtozooError):
 class Recipe(BaseModel):
     """What to train and how. The fields are the options of ``protozoo train``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     objective: Literal["ce", "normface", "ntce", "nonl"] = Field(description="training objective")
     architecture: str = Field(description="architecture of the zoo")
@@ -32,7 +32,9 @@ class Recipe(BaseModel):
     temperature: float = Field(default=0.2, gt=0, description="logits are cosines divided by it")
     input_size: int = Field(default=32, ge=8, description="side of the square input in pixels")
     mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="per-channel mean, pixels in [0, 1]")
-    std: tuple[float, float, float] = Field(default=(0.25, 0.25, 0.25), description="per-channel standard deviation")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        default=(0.25, 0.25, 0.25), description="per-channel standard deviation"
+    )
     augmentation: Literal["none", "crop", "crop_flip"] = Field(
         default="crop_flip", description="random crop after padding, and horizontal flip"
     )

@@ -32,43 +32,59 @@ class Run:
         self.checkpoint = path / "checkpoint.safetensors"
         self.result = path / "result.json"
         self._log = path / "log.txt"
+        self._recipe = path / "recipe.yaml"
 
     @property
     def finished(self) -> bool:
         """Whether the training came to its end."""
         return self.result.is_file()
 
-    def claim(self, recipe: Recipe, data: str) -> str:
-        """Start the run, or go on with one of the same recipe and data.
-
-        Returns:
-            The code revision that the run was started with.
+    def check(self, recipe: Recipe, data: str) -> None:
+        """Refuse a folder that holds something else than a run of this recipe on this data.
 
         Raises:
-            ProtozooError: the folder holds something else, or a run with other settings.
+            ProtozooError: it does; the field that differs is named.
         """
-        settings = {"data": data, **recipe.model_dump(mode="json")}
-        file = self.path / "recipe.yaml"
-        if file.is_file():
-            earlier = yaml.safe_load(file.read_text(encoding="utf-8"))
-            revision = str(earlier.pop("code_revision", "unknown"))
-            for field in sorted({*settings, *earlier}):
-                if settings.get(field) != earlier.get(field):
-                    raise ProtozooError(
-                        f"{self.path} holds a run with {field} = {earlier.get(field)!r}, not {settings.get(field)!r}: "
-                        "choose another --out, or give the same settings to resume"
-                    )
-            return revision
-        # A kill during the very first write leaves its temporary file behind.
-        if self.path.is_dir() and any(not entry.name.startswith(".recipe.yaml.") for entry in self.path.iterdir()):
-            raise ProtozooError(f"{self.path} is not empty and holds no run: choose another --out")
+        if not self._recipe.is_file():
+            # A kill during the very first write leaves its temporary file behind.
+            if self.path.is_dir() and any(not entry.name.startswith(".recipe.yaml.") for entry in self.path.iterdir()):
+                raise ProtozooError(f"{self.path} is not empty and holds no run: choose another --out")
+            return
+        earlier, settings = self._settings(), _settings(recipe, data)
+        earlier.pop("code_revision", None)
+        for field in sorted({*settings, *earlier}):
+            if settings.get(field) != earlier.get(field):
+                raise ProtozooError(
+                    f"{self.path} holds a run with {field} = {earlier.get(field)!r}, not {settings.get(field)!r}: "
+                    "choose another --out, or give the same settings to resume"
+                )
+
+    def start(self, recipe: Recipe, data: str) -> None:
+        """Make the folder where there is none, and clear away what a kill has left half written.
+
+        Raises:
+            ProtozooError: the folder cannot be made or written to.
+        """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            for leftover in self.path.glob(".*.*.*"):
+                leftover.unlink()
+            if not self._recipe.is_file():
+                settings = {**_settings(recipe, data), "code_revision": code_revision()}
+                write_atomically(self._recipe, yaml.safe_dump(settings, sort_keys=False).encode())
         except OSError as error:
-            raise ProtozooError(f"{self.path} cannot be made ({error.strerror}): choose another --out") from error
-        revision = code_revision()
-        write_atomically(file, yaml.safe_dump({**settings, "code_revision": revision}, sort_keys=False).encode())
-        return revision
+            raise ProtozooError(f"{self.path} cannot be written ({error.strerror}): choose another --out") from error
+
+    @property
+    def revision(self) -> str:
+        """The code that the run was started with."""
+        return str(self._settings().get("code_revision", "unknown"))
+
+    def _settings(self) -> dict[str, Any]:
+        settings = yaml.safe_load(self._recipe.read_text(encoding="utf-8"))
+        if not isinstance(settings, dict):
+            raise ProtozooError(f"{self._recipe} is damaged: choose another --out")
+        return settings
 
     def log(self, line: str) -> None:
         """Append a line to log.txt."""
@@ -93,6 +109,10 @@ class Run:
         """The record of a finished run."""
         result: dict[str, Any] = json.loads(self.result.read_bytes())
         return result
+
+
+def _settings(recipe: Recipe, data: str) -> dict[str, Any]:
+    return {"data": data, **recipe.model_dump(mode="json")}
 
 
 def code_revision() -> str:

@@ -41,7 +41,7 @@ def train(
         ProtozooError: recipe, data or folder cannot be used.
     """
     run = Run(out)
-    revision = run.claim(recipe, data)
+    run.check(recipe, data)
     if run.finished:
         say(f"{out} is finished already; the record stands in {run.result}")
         return run.read_result()
@@ -52,10 +52,12 @@ def train(
         f"{len(images.classes)} classes"
     )
     parts = build_parts(recipe, len(images.classes), steps_per_epoch(recipe, images))
+    # Only now, so that a mistake in recipe or data leaves no folder behind.
+    run.start(recipe, data)
     progress = fit(parts, recipe, images, preprocessing, run, say)
     say("measuring accuracy and collapse in float32")
     result = _result(parts, recipe, images, preprocessing, progress)
-    result |= {"tag": name, "command": command, "code_revision": revision}
+    result |= {"tag": name, "command": command, "code_revision": run.revision}
     run.finish(parts.model, result)
     metrics = result["metrics"]
     line = f"test accuracy {metrics['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"

@@ -10,11 +10,11 @@ from typing import overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from zoo.bundle import Bundle, find
-from zoo.errors import ImageError, ProtozooError
+from zoo.errors import ProtozooError
 from zoo.loading import create_model
 from zoo.models.base import PrototypeModel
 from zoo.models.pixels import PixelModel
@@ -113,13 +113,7 @@ class Classifier:
     def _read(self, image: ImageLike) -> NDArray[np.uint8]:
         if isinstance(image, Image.Image):
             return self.bundle.preprocessing.pixels(image)
-        try:
-            with Image.open(image) as file:
-                return self.bundle.preprocessing.pixels(file)
-        except FileNotFoundError as error:
-            raise ImageError(f"{image}: no such file") from error
-        except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-            raise ImageError(f"{image} cannot be read as an image: {error}") from error
+        return self.bundle.preprocessing.read(image, os.fspath(image))
 
 
 def load(name_or_path: str | os.PathLike[str], device: str | torch.device | None = None) -> Classifier:

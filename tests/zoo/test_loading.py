@@ -54,7 +54,7 @@ def test_random_weights_must_be_asked_for():
 
 
 def test_an_unknown_name_offers_the_nearest():
-    with pytest.raises(ProtozooError, match="did you mean .*proto_resnet18_cifar"):
+    with pytest.raises(ProtozooError, match=r"did you mean .*proto_resnet18_cifar"):
         zoo.create_model("proto_resnet18_cifr")
     with pytest.raises(BundleError, match="did you mean"):
         zoo.create_model("proto_resnet20_cifar.nonl_cifar100", pretrained=True)

@@ -7,15 +7,16 @@ evaluate, and a service that does would be another model than the one that was m
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.errors import BundleError
+from zoo.errors import BundleError, ImageError
 
 _INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
@@ -82,3 +83,22 @@ class Preprocessing:
         left = round((resized[0] - self.size) / 2)
         top = round((resized[1] - self.size) / 2)
         return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
+
+    def read(self, file: str | os.PathLike[str] | IO[bytes], name: str) -> NDArray[np.uint8]:
+        """Open an image file that its owner vouches for, and make the model's input of it.
+
+        Args:
+            file: path or binary stream, in any format that Pillow knows.
+            name: what to call it in an error.
+
+        Raises:
+            ImageError: it is missing, or cannot be decoded.
+        """
+        try:
+            with Image.open(file) as image:
+                return self.pixels(image)
+        except FileNotFoundError as error:
+            raise ImageError(f"{name}: no such file") from error
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            # Pillow's parsers raise SyntaxError and ValueError too on damaged files.
+            raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error

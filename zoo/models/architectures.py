@@ -24,7 +24,7 @@ from zoo.models.base import PrototypeModel
 from zoo.models.heads import PrototypeHead
 
 # What a pretrained tag fixes about its model besides the weights; timm itself keeps num_classes and the image size.
-HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "classifier")
+_HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "classifier")
 
 
 class ProtoResNet(PrototypeModel, ResNet):
@@ -269,7 +269,7 @@ def _tag_args(arch: str, pretrained: bool, pretrained_cfg: Any) -> dict[str, Any
     if tag is None and pretrained and pretrained_cfg is None:
         tag = default_cfgs[arch].tags[0]
     model_args = _EMBEDDED.get(f"{arch}.{tag}", {}).get("model_args", {})
-    return {key: model_args[key] for key in HEAD_ARGS if key in model_args}
+    return {key: model_args[key] for key in _HEAD_ARGS if key in model_args}
 
 
 def _entrypoint(arch: str) -> Callable[..., ProtoResNet]:
