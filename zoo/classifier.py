@@ -46,9 +46,10 @@ class Classifier:
     def __init__(self, bundle: Bundle, device: str | torch.device | None = None) -> None:
         self.bundle = bundle
         self.labels = bundle.labels
-        self.device = torch.device(device or "cpu")
+        pixels = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing)
         try:
-            self._pixels = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing).to(self.device)
+            self.device = torch.device(device or "cpu")
+            self._pixels = pixels.to(self.device)
         except (RuntimeError, AssertionError) as error:
             raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
 

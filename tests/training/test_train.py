@@ -306,7 +306,7 @@ def test_folder_with_something_else_is_refused_and_left_alone(
 
 def test_folder_that_cannot_be_made_is_named(start: Start, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProtozooError, match=r"file/run cannot be made \(.+\): choose another --out"):
+    with pytest.raises(ProtozooError, match=r"file/run cannot be written \(.+\): choose another --out"):
         start(tiny(), tmp_path / "file" / "run")
 
 

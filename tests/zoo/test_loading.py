@@ -110,7 +110,10 @@ def test_one_image_gives_a_list_of_predictions_and_a_list_gives_lists(classifier
     one = classifier.predict(path, k=3)
     assert [type(prediction) for prediction in one] == [zoo.Prediction] * 3
     assert classifier.predict(str(path), k=3) == one
-    assert classifier.predict([path, picture()], k=3) == [one, one]
+    assert classifier.predict([path], k=3) == [one]
+    for predictions in classifier.predict([path, picture()], k=3):  # a batch of another size rounds differently
+        assert [p.index for p in predictions] == [p.index for p in one]
+        assert [p.cosine for p in predictions] == pytest.approx([p.cosine for p in one], abs=1e-5)
     assert classifier.predict([]) == []
 
 
