@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -64,15 +65,16 @@ def write_onnx(model: PixelModel, size: int, path: Path, metadata: Mapping[str, 
     path.write_bytes(proto.SerializeToString(deterministic=True))
 
 
-class _quiet_exporter:  # noqa: N801 - used as a function
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
     """Keep the exporter's progress lines off the terminal."""
-
-    def __enter__(self) -> None:
-        self._level = logging.getLogger("torch.onnx").level
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-
-    def __exit__(self, *_: object) -> None:
-        logging.getLogger("torch.onnx").setLevel(self._level)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def run_onnx(path: Path, images: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
