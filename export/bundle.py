@@ -104,7 +104,6 @@ def _config(
             "custom_load": False,
             **result["preprocessing"],
             "fixed_input_size": False,
-            "crop_mode": "center",
             "num_classes": classes,
             "pool_size": list(pool_size),
             "first_conv": cfg["first_conv"],

@@ -45,7 +45,7 @@ def _steps(
     images: Tensor, labels: Tensor, recipe: Recipe, preprocessing: Preprocessing, generator: torch.Generator
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Augmented, normalised batches of one epoch in random order; the incomplete last one is left out."""
-    size = min(recipe.batch_size, len(labels))
+    size = _batch_size(recipe, len(labels))
     order = torch.randperm(len(labels), generator=generator)
     for start in range(0, len(labels) - size + 1, size):
         picked = order[start : start + size].to(images.device)
@@ -57,9 +57,15 @@ def _steps(
         yield to_input(batch, preprocessing), labels[picked]
 
 
+def _batch_size(recipe: Recipe, count: int) -> int:
+    """The recipe's, or all ``count`` images where there are fewer."""
+    return min(recipe.batch_size, count)
+
+
 def steps_per_epoch(recipe: Recipe, data: ImageData) -> int:
     """Optimiser steps in an epoch."""
-    return len(data.train.labels) // min(recipe.batch_size, len(data.train.labels))
+    count = len(data.train.labels)
+    return count // _batch_size(recipe, count)
 
 
 def fit(
@@ -83,7 +89,7 @@ def fit(
         # A kill may have come between the checkpoint and the history that is written after it.
         run.write_history(progress.history)
         say(f"resuming after epoch {progress.epoch} of {recipe.epochs}")
-    steps, size = steps_per_epoch(recipe, data), min(recipe.batch_size, len(labels))
+    steps, size = steps_per_epoch(recipe, data), _batch_size(recipe, len(labels))
     with tqdm(total=recipe.epochs * steps, initial=progress.epoch * steps, unit="step", dynamic_ncols=True) as bar:
         for epoch in range(progress.epoch, recipe.epochs):
             started = time.monotonic()

@@ -85,13 +85,7 @@ def _result(
         "model_args": model_args(recipe),
         "embed_dim": prototypes.shape[1],
         "label_names": list(data.classes),
-        "preprocessing": {
-            "input_size": [3, recipe.input_size, recipe.input_size],
-            "crop_pct": 1.0,
-            "interpolation": "bicubic",
-            "mean": list(recipe.mean),
-            "std": list(recipe.std),
-        },
+        "preprocessing": preprocessing.as_pretrained_cfg(),
         "objective": recipe.objective,
         "data": {
             "name": recipe.data_name or data.name,

@@ -12,7 +12,7 @@ import zoo
 from export.bundle import export_run, golden_images
 from export.onnx import OPSET, run_onnx
 from export.verify import verify_bundle
-from tests.zoo.test_bundle import resign
+from tests.tiny_bundle import resign
 from training.data import digits_split
 from zoo.bundle import FILES, Bundle, BundleError, ProtozooError
 

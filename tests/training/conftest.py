@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.training.runs import Said, Start
 from training.recipe import Recipe
+from training.train import train
 from zoo.bundle import Preprocessing
 
 SIZE = 16
@@ -69,3 +71,23 @@ def tiny() -> Callable[..., Recipe]:
         return Recipe(**{**fields, **overrides})
 
     return recipe
+
+
+@pytest.fixture(scope="session")
+def start(colours: Path) -> Start:
+    """start(recipe, out) -> what the training said; of the colours unless told otherwise."""
+
+    def run(recipe: Recipe, out: Path, *, data: Path | None = None) -> Said:
+        said: Said = []
+        train(recipe, str(data or colours), out, name="nonl_colours", command="protozoo train", say=said.append)
+        return said
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def undisturbed(start: Start, tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run that nothing stopped."""
+    out = tmp_path_factory.mktemp("runs") / "undisturbed"
+    start(tiny(), out)
+    return out

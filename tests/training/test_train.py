@@ -1,12 +1,5 @@
 from __future__ import annotations
 
-import csv
-import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,78 +7,14 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
-from torch import Tensor
 
 import training.build
 import training.loop
+from tests.training.runs import FILES, Start, assert_same_weights, result_of, rows_of
 from training.loop import epoch_generator
 from training.metrics import collapse_optimum
 from training.recipe import Recipe, RecipeError
-from training.train import train
 from zoo.errors import ProtozooError
-
-FILES = {"recipe.yaml", "log.txt", "metrics.csv", "checkpoint.safetensors", "model.safetensors", "result.json"}
-Said = list[str]
-Start = Callable[..., Said]
-
-
-@pytest.fixture(scope="session")
-def start(colours: Path) -> Start:
-    """start(recipe, out) -> what the training said; of the colours unless told otherwise."""
-
-    def run(recipe: Recipe, out: Path, *, data: Path | None = None) -> Said:
-        said: Said = []
-        train(recipe, str(data or colours), out, name="nonl_colours", command="protozoo train", say=said.append)
-        return said
-
-    return run
-
-
-@pytest.fixture(scope="session")
-def undisturbed(start: Start, tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run that nothing stopped."""
-    out = tmp_path_factory.mktemp("runs") / "undisturbed"
-    start(tiny(), out)
-    return out
-
-
-@pytest.fixture
-def stop_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
-    """stop_after(n): the training is interrupted as soon as its n-th checkpoint is written."""
-
-    def stop(epochs: int) -> None:
-        save, saved = training.loop.save_checkpoint, []
-
-        def save_and_stop(*arguments: Any) -> None:
-            save(*arguments)
-            saved.append(1)
-            if len(saved) == epochs:
-                raise KeyboardInterrupt
-
-        monkeypatch.setattr(training.loop, "save_checkpoint", save_and_stop)
-
-    return stop
-
-
-def assert_same_weights(first: Path, second: Path) -> None:
-    one, other = load_file(first / "model.safetensors"), load_file(second / "model.safetensors")
-    assert one.keys() == other.keys()
-    different = [name for name in one if not torch.equal(one[name], other[name])]
-    assert not different
-
-
-def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "metrics.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def without_speed(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in rows]
-
-
-def result_of(run: Path) -> dict[str, Any]:
-    return json.loads((run / "result.json").read_bytes())
 
 
 def test_run_holds_its_files_and_no_temporary_one(undisturbed: Path) -> None:
@@ -178,98 +107,6 @@ def test_epochs_draw_from_generators_of_their_own(
     assert asked == [(4, 0), (4, 1), (4, 2)]
 
 
-@pytest.mark.parametrize("epochs", [1, 2])
-def test_stopped_after_an_epoch_and_resumed_is_bit_for_bit_undisturbed(
-    start: Start,
-    tiny: Callable[..., Recipe],
-    tmp_path: Path,
-    undisturbed: Path,
-    stop_after: Callable[[int], None],
-    monkeypatch: pytest.MonkeyPatch,
-    epochs: int,
-) -> None:
-    stop_after(epochs)
-    with pytest.raises(KeyboardInterrupt):
-        start(tiny(), tmp_path / "run")
-    assert not (tmp_path / "run" / "result.json").exists()
-    monkeypatch.undo()
-    said = start(tiny(), tmp_path / "run")
-    assert f"resuming after epoch {epochs} of 3" in said
-    assert_same_weights(tmp_path / "run", undisturbed)
-    assert without_speed(rows_of(tmp_path / "run")) == without_speed(rows_of(undisturbed))
-
-
-def test_stopped_within_an_epoch_and_resumed_is_bit_for_bit_undisturbed(
-    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    interrupt_at_step(monkeypatch, 5)  # of three steps an epoch: the second of epoch 2
-    with pytest.raises(KeyboardInterrupt):
-        start(tiny(), tmp_path / "run")
-    monkeypatch.undo()
-    assert "resuming after epoch 1 of 3" in start(tiny(), tmp_path / "run")
-    assert_same_weights(tmp_path / "run", undisturbed)
-
-
-@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("momentum", 0.0), ("adamw", 0.9)])
-def test_state_of_other_optimizers_is_resumed_bit_for_bit(
-    start: Start,
-    tiny: Callable[..., Recipe],
-    tmp_path: Path,
-    stop_after: Callable[[int], None],
-    monkeypatch: pytest.MonkeyPatch,
-    optimizer: str,
-    momentum: float,
-) -> None:
-    recipe = tiny(optimizer=optimizer, momentum=momentum, epochs=2)
-    start(recipe, tmp_path / "undisturbed")
-    stop_after(1)
-    with pytest.raises(KeyboardInterrupt):
-        start(recipe, tmp_path / "run")
-    monkeypatch.undo()
-    start(recipe, tmp_path / "run")
-    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
-
-
-def test_stopped_after_the_last_checkpoint_still_ends_complete(
-    start: Start,
-    tiny: Callable[..., Recipe],
-    tmp_path: Path,
-    undisturbed: Path,
-    stop_after: Callable[[int], None],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    stop_after(3)  # before the history of epoch 3 is written
-    with pytest.raises(KeyboardInterrupt):
-        start(tiny(), tmp_path / "run")
-    monkeypatch.undo()
-    start(tiny(), tmp_path / "run")
-    assert_same_weights(tmp_path / "run", undisturbed)
-    assert len(rows_of(tmp_path / "run")) == 3
-
-
-def test_killed_process_resumes_bit_for_bit(
-    start: Start, colours: Path, tiny: Callable[..., Recipe], tmp_path: Path
-) -> None:
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tiny(epochs=12).model_dump(mode="json")))
-
-    words = ["train", str(tmp_path / "mine.yaml"), "--data", str(colours), "--out", str(tmp_path / "killed")]
-    command = [sys.executable, "-m", "zoo", *words]
-    checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert checkpoint.exists()
-    assert not (tmp_path / "killed" / "result.json").exists()
-    resumed = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "resuming after epoch" in resumed.stdout
-    start(tiny(epochs=12), tmp_path / "undisturbed")
-    assert_same_weights(tmp_path / "killed", tmp_path / "undisturbed")
-    assert without_speed(rows_of(tmp_path / "killed")) == without_speed(rows_of(tmp_path / "undisturbed"))
-
-
 def test_finished_run_says_so_and_changes_nothing(
     start: Start, tiny: Callable[..., Recipe], undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,77 +145,6 @@ def test_folder_that_cannot_be_made_is_named(start: Start, tiny: Callable[..., R
     (tmp_path / "file").write_text("")
     with pytest.raises(ProtozooError, match=r"file/run cannot be written \(.+\): choose another --out"):
         start(tiny(), tmp_path / "file" / "run")
-
-
-def test_kill_during_the_very_first_write_does_not_bar_the_folder(
-    start: Start, tiny: Callable[..., Recipe], tmp_path: Path
-) -> None:
-    (tmp_path / ".recipe.yaml.k1ll3d").write_text("objective: no")
-    start(tiny(epochs=1), tmp_path)
-    assert (tmp_path / "result.json").exists()
-
-
-def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, step: int, *, value: float | None = None) -> None:
-    """Let the objective be NaN, or raise KeyboardInterrupt, at that step."""
-    objective, steps = training.build.OBJECTIVES["nonl"], []
-
-    def disturbed(logits: Tensor, labels: Tensor) -> Tensor:
-        steps.append(1)
-        if len(steps) < step:
-            return objective(logits, labels)
-        if value is None:
-            raise KeyboardInterrupt
-        return logits.sum() * value
-
-    monkeypatch.setitem(training.build.OBJECTIVES, "nonl", disturbed)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_loss_that_is_no_number_ends_in_one_clear_error_and_keeps_the_checkpoint(
-    start: Start,
-    tiny: Callable[..., Recipe],
-    tmp_path: Path,
-    undisturbed: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    value: float,
-) -> None:
-    interrupt_at_step(monkeypatch, 4, value=value)
-    with pytest.raises(ProtozooError, match=r"the loss became -?(nan|inf) in epoch 2: lower --lr") as caught:
-        start(tiny(), tmp_path / "run")
-    assert "\n" not in str(caught.value)
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - {"model.safetensors", "result.json"}
-    monkeypatch.undo()
-    assert "resuming after epoch 1 of 3" in start(tiny(), tmp_path / "run")
-    assert_same_weights(tmp_path / "run", undisturbed)
-
-
-@pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "another model"])
-def test_damaged_checkpoint_is_named(
-    start: Start,
-    tiny: Callable[..., Recipe],
-    tmp_path: Path,
-    stop_after: Callable[[int], None],
-    monkeypatch: pytest.MonkeyPatch,
-    undisturbed: Path,
-    damage: str,
-) -> None:
-    stop_after(1)
-    with pytest.raises(KeyboardInterrupt):
-        start(tiny(), tmp_path)
-    monkeypatch.undo()
-    path = tmp_path / "checkpoint.safetensors"
-    content = path.read_bytes()
-    contents = {
-        "truncated": content[: len(content) // 2],
-        "empty": b"",
-        "garbage": b"garbage" * 100,
-        "another model": (undisturbed / "model.safetensors").read_bytes(),
-    }
-    path.write_bytes(contents[damage])
-    with pytest.raises(ProtozooError, match=r"cannot be resumed from .*: remove its folder to start again") as caught:
-        start(tiny(), tmp_path)
-    assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_unknown_architecture_names_those_that_exist(start: Start, tiny: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -1,10 +1,9 @@
 import hashlib
-import json
 
 import numpy as np
 import pytest
 
-from tests.tiny_bundle import make_tiny_bundle
+from tests.tiny_bundle import edit_config, make_tiny_bundle
 from zoo.bundle import FILES, Bundle, BundleError, ProtozooError, embedded_names, find, new_bundle
 from zoo.files import write_atomically
 
@@ -14,20 +13,6 @@ ALL_FILES = [*FILES, "SHA256SUMS"]
 @pytest.fixture
 def bundle(tmp_path):
     return make_tiny_bundle(tmp_path / "bundle")
-
-
-def resign(folder):
-    """What someone who edits a bundle would do to make its digests fit again."""
-    names = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
-    lines = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
-    (folder / "SHA256SUMS").write_text("".join(lines))
-
-
-def edit_config(folder, edit):
-    config = json.loads((folder / "config.json").read_text())
-    edit(config)
-    (folder / "config.json").write_text(json.dumps(config))
-    resign(folder)
 
 
 def test_an_untouched_bundle_opens_and_its_sums_are_in_sha256sums_format(bundle):

@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import zoo
-from tests.zoo.test_bundle import edit_config, resign
+from tests.tiny_bundle import edit_config, resign
 from zoo.bundle import BundleError, ImageError, ProtozooError
 
 NAME = "proto_resnet20_cifar.nonl_cifar10"

@@ -68,6 +68,17 @@ class Preprocessing:
             raise BundleError("config.json: pretrained_cfg needs 3 means, 3 positive stds and a crop_pct in (0, 1]")
         return cls(int(height), crop_pct, interpolation, mean, std)
 
+    def as_pretrained_cfg(self) -> dict[str, Any]:
+        """The fields of timm's ``pretrained_cfg`` that :meth:`from_pretrained_cfg` reads."""
+        return {
+            "input_size": [3, self.size, self.size],
+            "crop_pct": self.crop_pct,
+            "crop_mode": "center",
+            "interpolation": self.interpolation,
+            "mean": list(self.mean),
+            "std": list(self.std),
+        }
+
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop a picture of any mode and size to the model's input, uint8 (size, size, 3), RGB."""
         image = image.convert("RGB")

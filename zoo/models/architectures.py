@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -253,7 +252,7 @@ def _default_cfgs(embedded: dict[str, dict[str, Any]]) -> dict[str, dict[str, An
         tagged = {name: config for name, config in embedded.items() if name.split(".", maxsplit=1)[0] == arch}
         for name, config in tagged.items():
             own = {key: value for key, value in config["pretrained_cfg"].items() if key != "tag"}
-            cfgs[name] = {**_cfg(cls), **own, "file": str(Path(find(name)) / "model.safetensors")}
+            cfgs[name] = {**_cfg(cls), **own, "file": str(find(name) / "model.safetensors")}
         if not tagged:
             cfgs[arch] = _cfg(cls)
     return cfgs
