@@ -30,7 +30,7 @@ def test_every_objective_has_a_recipe_for_each_data_set() -> None:
 def test_base_is_inherited_and_overlaid() -> None:
     recipe = load_recipe("nonl_cifar10")
     assert recipe.optimizer == "sgd"  # of _small
-    assert recipe.data_name == "CIFAR-10"  # of _cifar10
+    assert recipe.augmentation == "crop_flip"  # of _cifar10
     assert recipe.objective == "nonl"  # its own
     digits = load_recipe("nonl_digits")
     assert (digits.batch_size, digits.optimizer) == (128, "muon")  # _digits over _small
@@ -141,3 +141,9 @@ def test_file_that_is_no_recipe_is_refused_by_name_in_one_line(tmp_path: Path, c
         load_recipe(str(path))
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_no_packaged_recipe_names_data_that_a_user_may_not_have_trained_on(name: str) -> None:
+    recipe = load_recipe(name)
+    assert (recipe.data_name, recipe.data_license) == (None, None)
