@@ -85,7 +85,9 @@ def build_parts(recipe: Recipe, num_classes: int, steps_per_epoch: int) -> Parts
         schedule.step_update(step + 1)
         return float(optimizer.param_groups[0]["lr"])
 
-    return Parts(accelerator, model, OBJECTIVES[recipe.objective], optimizer, set_learning_rate)
+    # Same parameters, so that evaluation and checkpoints need not know of it.
+    forward = torch.compile(model) if recipe.compile else model
+    return Parts(accelerator, model, forward, OBJECTIVES[recipe.objective], optimizer, set_learning_rate)
 
 
 def _parameter_groups(model: PrototypeModel, weight_decay: float) -> list[dict[str, Any]]:

@@ -30,6 +30,7 @@ class Parts:
 
     accelerator: Accelerator
     model: PrototypeModel
+    forward: Callable[[Tensor], Tensor]
     objective: Callable[[Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     set_learning_rate: Callable[[int], float]
@@ -119,7 +120,7 @@ def _train_epoch(
     for step, (inputs, targets) in enumerate(batches):
         learning_rate = parts.set_learning_rate(epoch * steps + step)
         with parts.accelerator.autocast():
-            logits = parts.model(inputs)
+            logits = parts.forward(inputs)
         loss = parts.objective(logits, targets)
         value = loss.detach().double().cpu()
         if not math.isfinite(value):

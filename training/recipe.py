@@ -48,6 +48,7 @@ class Recipe(BaseModel):
     warmup_epochs: float = Field(default=0, ge=0, description="linear warm-up from 0 before the cosine schedule")
     min_lr: float = Field(default=1e-3, ge=0, le=1, description="final learning rate as a share of the peak")
     precision: Literal["bf16", "fp32"] = Field(default="bf16", description="autocast of the forward pass")
+    compile: bool = Field(default=False, description="torch.compile; on a CPU it needs a C++ compiler")
     evaluate_every: int = Field(default=1, ge=1, description="epochs between accuracies on the test set")
     seed: int = Field(default=0, ge=0, description="of initialisation, order and augmentation")
     data_name: str | None = Field(default=None, description="name of the data for the model card")
