@@ -42,6 +42,23 @@ def test_learned_prototypes_are_a_parameter_whose_scale_means_nothing():
     assert isinstance(classifier.weight, torch.nn.Parameter)
 
 
+@pytest.mark.parametrize("kind", ["learned", "fixed"])
+def test_some_classes_logits_are_columns_of_all_with_the_same_gradients(kind):
+    classifier, classes = PrototypeClassifier(8, 6, temperature=0.1, prototypes=kind), torch.tensor([4, 0, 5])
+    embeddings = unit(torch.randn(3, 8)).requires_grad_()
+    everything = classifier(embeddings)[:, classes]
+    some = classifier(embeddings, classes)
+    torch.testing.assert_close(some, everything)
+    wanted = [embeddings, classifier.weight] if kind == "learned" else [embeddings]
+    factors = torch.randn(3, 3)
+    for gradient, expected in zip(
+        torch.autograd.grad((some * factors).sum(), wanted),
+        torch.autograd.grad((everything * factors).sum(), wanted),
+        strict=True,
+    ):
+        torch.testing.assert_close(gradient, expected)
+
+
 def test_fixed_prototypes_are_a_simplex_in_a_buffer():
     classifier = PrototypeClassifier(4, 3, temperature=0.5, prototypes="fixed")
     assert [name for name, _ in classifier.named_parameters()] == []

@@ -103,10 +103,20 @@ class PrototypeClassifier(nn.Module):
         """(K, d) unit rows, at least float32."""
         return unit(self.weight)
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """(M, d) unit rows -> (M, K) logits, computed in at least float32, in the type of the weights."""
+    def forward(self, embeddings: Tensor, classes: Tensor | None = None) -> Tensor:
+        """Logits, computed in at least float32, in the type of the weights.
+
+        Args:
+            embeddings: (M, d) unit rows.
+            classes: (C,) int64, the classes whose logits are wanted; None: all. NTCE and NONL need those of a batch's
+                own classes alone (``training.losses.present_classes``), which for many classes saves most of the work.
+
+        Returns:
+            (M, K), or (M, C) in the order of ``classes``.
+        """
         # A property is not scriptable, hence the same expression here.
-        logits = _cosines(embeddings, unit(self.weight).to(embeddings.dtype)) / self.temperature
+        weight = self.weight if classes is None else self.weight.index_select(0, classes)
+        logits = _cosines(embeddings, unit(weight).to(embeddings.dtype)) / self.temperature
         return logits.to(self.weight.dtype)
 
     def extra_repr(self) -> str:
