@@ -36,7 +36,8 @@ def export_run(run: Path, out: Path) -> Bundle:
         ProtozooError: the run is not finished, has no prototypes, or ``out`` exists.
     """
     result, model = _load_run(run)
-    classifier = model.get_classifier(name_only=True) + ".weight"
+    head = model.get_classifier(name_only=True)
+    classifier, offsets = f"{head}.weight", f"{head}.offsets"
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     # Only the direction of a learned prototype means anything: stored as unit rows, the weights are the prototypes.
     state[classifier] = unit(state[classifier].double()).float().contiguous()
@@ -44,7 +45,7 @@ def export_run(run: Path, out: Path) -> Bundle:
     with new_bundle(out) as folder:
         weights = folder / "model.safetensors"
         save_file(state, weights, metadata={"format": "pt", "protozoo.code_revision": result["code_revision"]})
-        config = _config(result, model, state, sha256_of(weights), classifier)
+        config = _config(result, model, state, sha256_of(weights), classifier, offsets)
         preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
         pixels = PixelModel(model, preprocessing)
         metadata = {
@@ -84,7 +85,12 @@ def _model_args(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _config(
-    result: dict[str, Any], model: PrototypeModel, state: dict[str, torch.Tensor], weights_sha256: str, classifier: str
+    result: dict[str, Any],
+    model: PrototypeModel,
+    state: dict[str, torch.Tensor],
+    weights_sha256: str,
+    classifier: str,
+    offsets: str,
 ) -> dict[str, Any]:
     """config.json: timm's schema, and the key ``protozoo``, which timm ignores and keeps."""
     cfg = model.pretrained_cfg
@@ -119,6 +125,7 @@ def _config(
                 "tensor": classifier,
                 "sha256": array_sha256(state[classifier].numpy()),
             },
+            "readout": _readout(result, state, offsets),
             "weights": {"file": "model.safetensors", "sha256": weights_sha256},
             **{
                 key: result[key]
@@ -126,6 +133,14 @@ def _config(
             },
         },
     }
+
+
+def _readout(result: dict[str, Any], state: dict[str, torch.Tensor], offsets: str) -> dict[str, Any]:
+    """How cosines become an answer, and with offsets where they are and what they stand for."""
+    readout: dict[str, Any] = result["readout"]
+    if readout["kind"] == "cosine":
+        return readout
+    return {**readout, "tensor": offsets, "sha256": array_sha256(state[offsets].numpy())}
 
 
 def golden_images(size: int) -> NDArray[np.uint8]:
@@ -143,5 +158,5 @@ def golden_images(size: int) -> NDArray[np.uint8]:
 def _write_golden(model: PixelModel, size: int, path: Path) -> None:
     images = golden_images(size)
     with torch.inference_mode():
-        embeddings, cosines = model(torch.from_numpy(images))
+        embeddings, cosines, *_ = model(torch.from_numpy(images))
     save_arrays({"images": images, "embeddings": embeddings.numpy(), "cosines": cosines.numpy()}, path)

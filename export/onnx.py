@@ -24,6 +24,8 @@ OPSET = 18
 def write_onnx(model: PixelModel, size: int, path: Path, metadata: Mapping[str, object]) -> None:
     """Write the graph: ``images`` uint8 (N, H, W, 3) -> ``embeddings`` (N, d), ``cosines`` (N, K) float32.
 
+    A model whose readout has offsets also gives ``logits`` (N, K): cosines / temperature + ``offsets``.
+
     Args:
         model: on the CPU, in float32.
         size: H = W of the input.
@@ -31,7 +33,7 @@ def write_onnx(model: PixelModel, size: int, path: Path, metadata: Mapping[str, 
         metadata: written as JSON values into the model's metadata.
 
     Raises:
-        ProtozooError: the exporter did not keep the prototypes as an initialiser of their name and shape.
+        ProtozooError: the exporter did not keep prototypes or offsets as an initialiser of their name and shape.
     """
     example = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     with warnings.catch_warnings(), _quiet_exporter():
@@ -42,7 +44,7 @@ def write_onnx(model: PixelModel, size: int, path: Path, metadata: Mapping[str, 
             dynamo=True,
             opset_version=OPSET,
             input_names=["images"],
-            output_names=["embeddings", "cosines"],
+            output_names=["embeddings", "cosines", *(["logits"] if model.bayes else [])],
             dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
             verbose=False,
         )
@@ -50,11 +52,13 @@ def write_onnx(model: PixelModel, size: int, path: Path, metadata: Mapping[str, 
         raise ProtozooError("torch's ONNX exporter returned nothing")
     proto = program.model_proto
     shapes = {initializer.name: tuple(initializer.dims) for initializer in proto.graph.initializer}
-    if shapes.get("prototypes") != tuple(model.prototypes.shape):
-        raise ProtozooError(
-            f"this torch ({torch.__version__}) does not export the prototypes as an initialiser of their own: use "
-            "another version"
-        )
+    wanted = {"prototypes": model.prototypes, **({"offsets": model.offsets} if model.bayes else {})}
+    for name, tensor in wanted.items():
+        if shapes.get(name) != tuple(tensor.shape):
+            raise ProtozooError(
+                f"this torch ({torch.__version__}) does not export the {name} as an initialiser of their own: use "
+                "another version"
+            )
     del proto.metadata_props[:]
     for node in (*proto.graph.node, *proto.graph.input, *proto.graph.output, *proto.graph.value_info):
         # Stack traces with paths of the exporting machine, and half of the file.

@@ -76,7 +76,7 @@ def verify_bundle(bundle: Bundle) -> list[Difference]:
 
 def _run_torch(model: PrototypeModel, bundle: Bundle) -> _Outputs:
     with torch.inference_mode():
-        embeddings, cosines = PixelModel(model, bundle.preprocessing)(torch.from_numpy(bundle.golden.images))
+        embeddings, cosines, *_ = PixelModel(model, bundle.preprocessing)(torch.from_numpy(bundle.golden.images))
     return embeddings.numpy(), cosines.numpy()
 
 

@@ -30,11 +30,11 @@ class Answer:
     """What is said of one image; the fields of the HTTP contract.
 
     Attributes:
-        label, index: the nearest prototype's; None where not ``known``.
-        known: whether the best cosine reaches the threshold; True where there is none.
+        label, index: the best class's; None where not ``known``.
+        known: whether the largest cosine reaches the threshold; True where there is none.
         certified: whether the triangle inequality proves that no other prototype can be nearer.
-        cosine, angle_deg: of the nearest prototype.
-        predictions: the nearest first.
+        cosine, angle_deg: of the best class's prototype.
+        predictions: the best first: the nearest, or with a readout of offsets the most probable.
     """
 
     label: str | None
@@ -54,16 +54,21 @@ class PrototypeSet:
         rows: float32 (K, d), unit rows.
         labels: K names; two classes may share one.
         indices: int64 (K,), where each row stands in the cosines of the model.
+        offsets: float32 (K,), what the model's readout adds to cosine / temperature; zeros where the nearest wins.
     """
 
     rows: NDArray[np.float32]
     labels: tuple[str, ...]
     indices: NDArray[np.int64]
+    offsets: NDArray[np.float32]
 
     @classmethod
-    def whole(cls, rows: NDArray[np.float32], labels: Sequence[str]) -> PrototypeSet:
-        """All prototypes of a model, in its order."""
-        return cls(rows, tuple(labels), np.arange(len(rows)))
+    def whole(
+        cls, rows: NDArray[np.float32], labels: Sequence[str], offsets: NDArray[np.float32] | None = None
+    ) -> PrototypeSet:
+        """All prototypes of a model, in its order; without offsets the nearest wins."""
+        offsets = np.zeros(len(rows), np.float32) if offsets is None else offsets
+        return cls(rows, tuple(labels), np.arange(len(rows)), offsets)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -92,7 +97,8 @@ class PrototypeSet:
                 "invalid_parameter", f"labels: {', '.join(map(repr, unknown)) or 'none given'}; /v1/model lists them"
             )
         keep = [position for position, label in enumerate(self.labels) if label in wanted]
-        return PrototypeSet(self.rows[keep], tuple(self.labels[position] for position in keep), self.indices[keep])
+        labels_kept = tuple(self.labels[position] for position in keep)
+        return PrototypeSet(self.rows[keep], labels_kept, self.indices[keep], self.offsets[keep])
 
     def answer(
         self, cosines: NDArray[np.float32], *, k: int, temperature: float, threshold: float | None = None
@@ -102,20 +108,21 @@ class PrototypeSet:
         Args:
             cosines: float32 (all K of the model,).
             k: how many candidates to list.
-            temperature: probabilities are the softmax of cosine / temperature.
-            threshold: the least cosine of a known class; None means that every image is of a known class.
+            temperature: probabilities are the softmax of cosine / temperature + offset.
+            threshold: the least cosine to the nearest prototype of a known class; None means that every image is of
+                a known class.
         """
         competing = cosines[self.indices].astype(np.float64)
-        logits = competing / temperature
+        logits = competing / temperature + self.offsets
         weights = np.exp(logits - logits.max())
         probabilities = weights / weights.sum()
-        nearest = np.argsort(-competing, kind="stable")[:k]  # of equal ones the first, on every machine
+        best_first = np.argsort(-logits, kind="stable")[:k]  # of equal ones the first, on every machine
         predictions = tuple(
             Prediction(self.labels[i], int(self.indices[i]), float(competing[i]), float(probabilities[i]))
-            for i in nearest
+            for i in best_first
         )
         best = predictions[0]
-        known = threshold is None or best.cosine >= threshold
+        known = threshold is None or float(competing.max()) >= threshold
         angle = math.acos(min(max(best.cosine, -1.0), 1.0))
         return Answer(
             label=best.label if known else None,

@@ -46,7 +46,7 @@ class Runtime:
         bundle = Bundle.open(find(settings.bundle))
         engine = Engine(bundle, settings.device)
         engine.warm_up()
-        prototypes = PrototypeSet.whole(bundle.prototypes, bundle.labels)
+        prototypes = PrototypeSet.whole(bundle.prototypes, bundle.labels, bundle.offsets)
         _ = prototypes.smallest_angle  # computed once, before the first request
         decoder = Decoder(
             bundle.preprocessing,
@@ -80,6 +80,8 @@ class Runtime:
             "architecture": bundle.config["architecture"],
             "objective": bundle.record["objective"],
             "temperature": bundle.temperature,
+            "readout": "bayes" if bundle.offsets.any() else "cosine",
+            "offsets": bundle.offsets.tolist(),
             "dim": bundle.prototypes.shape[1],
             "input_size": bundle.preprocessing.size,
             "label_count": len(bundle.labels),

@@ -35,6 +35,8 @@ def preprocessing_of(recipe: Recipe) -> Preprocessing:
 def model_args(recipe: Recipe) -> dict[str, Any]:
     """Every argument that fixes what the weights mean: all are written into the bundle."""
     args: dict[str, Any] = {"head": recipe.head, "temperature": recipe.temperature, "prototypes": "learned"}
+    if recipe.readout != "cosine":
+        args["readout"] = recipe.readout
     args["classifier"] = "linear" if recipe.objective == "ce" else "cosine"
     if recipe.embed_dim is not None:
         args["embed_dim"] = recipe.embed_dim

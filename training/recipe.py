@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, ValidationError, model_validator
 
 from zoo.errors import ProtozooError
 
@@ -30,6 +30,15 @@ class Recipe(BaseModel):
     )
     embed_dim: int | None = Field(default=None, ge=1, description="width of the embedding; none: the architecture's")
     temperature: float = Field(default=0.2, gt=0, description="logits are cosines divided by it")
+    readout: Literal["cosine", "bayes"] = Field(
+        default="cosine", description="nearest prototype, or NTCE's and NONL's most probable class"
+    )
+    readout_prior: Literal["training", "uniform"] = Field(
+        default="training", description="class frequencies to expect, for readout = bayes"
+    )
+    imbalance: float = Field(
+        default=1.0, gt=0, le=1, description="smallest over largest class of a long-tailed training set; 1: all images"
+    )
     input_size: int = Field(default=32, ge=8, description="side of the square input in pixels")
     mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="per-channel mean, pixels in [0, 1]")
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
@@ -51,6 +60,13 @@ class Recipe(BaseModel):
     compile: bool = Field(default=False, description="torch.compile; on a CPU it needs a C++ compiler")
     evaluate_every: int = Field(default=1, ge=1, description="epochs between accuracies on the test set")
     seed: int = Field(default=0, ge=0, description="of initialisation, order and augmentation")
+
+    @model_validator(mode="after")
+    def _has_column_denominators(self) -> Recipe:
+        if self.readout == "bayes" and self.objective not in ("ntce", "nonl"):
+            raise ValueError(f"{self.objective} compares classes as it is; readout = bayes is for ntce and nonl")
+        return self
+
     data_name: str | None = Field(default=None, description="name of the data for the model card")
     data_license: str | None = Field(default=None, description="licence of the data for the model card")
 
@@ -104,6 +120,8 @@ def load_recipe(name_or_path: str, overrides: Mapping[str, Any] | None = None) -
 
 def _first_fault(error: ValidationError) -> str:
     fault = error.errors()[0]
+    if not fault["loc"]:
+        return fault["msg"]
     field = str(fault["loc"][0])
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(field, Recipe.model_fields, n=1)

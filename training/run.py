@@ -52,6 +52,8 @@ class Run:
             return
         earlier, settings = self._settings(), _settings(recipe, data)
         earlier.pop("code_revision", None)
+        # A field that did not exist when the run began had its default's meaning.
+        earlier = {**_defaults(), **earlier}
         for field in sorted({*settings, *earlier}):
             if settings.get(field) != earlier.get(field):
                 raise ProtozooError(
@@ -113,6 +115,16 @@ class Run:
 
 def _settings(recipe: Recipe, data: str) -> dict[str, Any]:
     return {"data": data, **recipe.model_dump(mode="json")}
+
+
+def _defaults() -> dict[str, Any]:
+    fields = Recipe.model_fields.items()
+    return {name: _plain(field.default) for name, field in fields if not field.is_required()}
+
+
+def _plain(value: Any) -> Any:
+    """As YAML gives it back."""
+    return list(value) if isinstance(value, tuple) else value
 
 
 def code_revision() -> str:

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from training.build import build_parts, model_args, preprocessing_of
-from training.checkpoint import Progress
-from training.data import ImageData, load_data
-from training.evaluation import collapse, open_set_thresholds, run_model
-from training.loop import Parts, fit, steps_per_epoch
-from training.metrics import collapse_optimum
+from training.build import build_parts, preprocessing_of
+from training.data import load_data
+from training.long_tail import long_tailed
+from training.loop import fit, steps_per_epoch
 from training.recipe import Recipe
+from training.record import record
 from training.run import Run
-from zoo.bundle import Preprocessing
 
 
 def train(
@@ -47,6 +42,9 @@ def train(
         return run.read_result()
     preprocessing = preprocessing_of(recipe)
     images = load_data(data, preprocessing)
+    if recipe.imbalance < 1:
+        tail = long_tailed(images.train, recipe.imbalance, seed=recipe.seed)
+        images = replace(images, train=tail, name=f"{images.name}, long-tailed ({recipe.imbalance:g})")
     say(
         f"{images.name}: {len(images.train.labels)} training and {len(images.test.labels)} test images, "
         f"{len(images.classes)} classes"
@@ -56,7 +54,7 @@ def train(
     run.start(recipe, data)
     progress = fit(parts, recipe, images, preprocessing, run, say)
     say("measuring accuracy and collapse in float32")
-    result = _result(parts, recipe, images, preprocessing, progress)
+    result = record(parts, recipe, images, preprocessing, progress)
     result |= {"tag": name, "command": command, "code_revision": run.revision}
     run.finish(parts.model, result)
     metrics = result["metrics"]
@@ -64,54 +62,3 @@ def train(
     run.log(line)
     say(f"{line}; the run stands in {out}")
     return result
-
-
-def _result(
-    parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, progress: Progress
-) -> dict[str, Any]:
-    """All that an export or a comparison needs to know, besides the weights."""
-    model = parts.model
-    cosine = recipe.objective != "ce"
-    # The prototypes of cross-entropy are the directions of its classifier's rows.
-    prototypes = model.get_classifier().weight.detach().float().cpu()
-    prototypes = torch.nn.functional.normalize(prototypes, dim=1)
-    train_outputs, test_outputs = (run_model(model, split, preprocessing) for split in (data.train, data.test))
-    correct = test_outputs.logits.argmax(1) == test_outputs.labels
-    per_class = {
-        label: float(correct[test_outputs.labels == index].double().mean()) for index, label in enumerate(data.classes)
-    }
-    return {
-        "architecture": recipe.architecture,
-        "model_args": model_args(recipe),
-        "embed_dim": prototypes.shape[1],
-        "label_names": list(data.classes),
-        "preprocessing": preprocessing.as_pretrained_cfg(),
-        "objective": recipe.objective,
-        "data": {
-            "name": recipe.data_name or data.name,
-            "license": recipe.data_license or data.license,
-            "train_images": len(data.train.labels),
-            "test_images": len(data.test.labels),
-        },
-        "recipe": recipe.model_dump(mode="json"),
-        "cost": {
-            "train_seconds": round(progress.seconds, 1),
-            "device": _device(parts),
-            "torch": torch.__version__,
-        },
-        "metrics": {
-            "test_accuracy": test_outputs.accuracy(),
-            "test_accuracy_per_class": per_class,
-            "train_accuracy": train_outputs.accuracy(),
-            "train_collapse": collapse(train_outputs, prototypes),
-            "test_collapse": collapse(test_outputs, prototypes),
-            "collapse_optimum": asdict(collapse_optimum(len(data.classes))),
-        },
-        "open_set": open_set_thresholds(test_outputs.embeddings, test_outputs.labels, prototypes) if cosine else None,
-    }
-
-
-def _device(parts: Parts) -> str:
-    if parts.accelerator.device.type == "cuda":
-        return str(torch.cuda.get_device_name(parts.accelerator.device))
-    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"

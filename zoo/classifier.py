@@ -31,7 +31,7 @@ class Prediction:
         label: its name.
         index: its row among the prototypes.
         cosine: of the embedding to its prototype, in [-1, 1].
-        probability: softmax over all classes of cosine / temperature.
+        probability: softmax over all classes of cosine / temperature (+ offset, where the model has a readout of them).
     """
 
     label: str
@@ -63,7 +63,7 @@ class Classifier:
     @overload
     def predict(self, images: Sequence[ImageLike], k: int = 5) -> list[list[Prediction]]: ...
     def predict(self, images: ImageLike | Sequence[ImageLike], k: int = 5) -> list[Prediction] | list[list[Prediction]]:
-        """The k nearest prototypes, best first.
+        """The k best classes, best first: the nearest prototypes, or with a readout of offsets the most probable.
 
         Args:
             images: a path, a PIL image, or a list of them.
@@ -81,8 +81,9 @@ class Classifier:
         several = isinstance(images, Sequence) and not isinstance(images, str)
         answers: list[list[Prediction]] = []
         for _, cosines in self._run(images if several else [images]):  # type: ignore[arg-type, list-item]
-            probabilities = (cosines / self.bundle.temperature).softmax(1)
-            best = cosines.argsort(dim=1, descending=True, stable=True)[:, :k]
+            logits = cosines / self.bundle.temperature + torch.from_numpy(self.bundle.offsets)
+            probabilities = logits.softmax(1)
+            best = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
             for row, indices in enumerate(best.tolist()):
                 answers.append(
                     [
@@ -108,7 +109,7 @@ class Classifier:
     def _run(self, images: Sequence[ImageLike]) -> Iterator[tuple[Tensor, Tensor]]:
         for start in range(0, len(images), _BATCH):
             pixels = np.stack([self._read(image) for image in images[start : start + _BATCH]])
-            embeddings, cosines = self._pixels(torch.from_numpy(pixels).to(self.device))
+            embeddings, cosines, *_ = self._pixels(torch.from_numpy(pixels).to(self.device))
             yield embeddings.cpu(), cosines.cpu()
 
     def _read(self, image: ImageLike) -> NDArray[np.uint8]:

@@ -98,3 +98,24 @@ def test_an_unknown_label_is_named(prototypes):
 
 def test_cosines_a_little_over_one_have_an_angle(prototypes):
     assert prototypes.answer(np.full(7, 1.0000001, np.float32), k=1, temperature=0.1).angle_deg == 0
+
+
+def test_offsets_decide_the_order_and_the_probabilities_but_not_whether_a_class_is_known(prototypes):
+    offsets = np.linspace(-3, 3, 7, dtype=np.float32)
+    whole = PrototypeSet.whole(prototypes.rows, list("abcdefg"), offsets)
+    cosines = whole.rows @ unit([[1, 2, 3, 4]])[0]
+    largest = float(cosines.max())
+    result = whole.answer(cosines, k=7, temperature=0.5, threshold=largest)
+    logits = cosines.astype(np.float64) / 0.5 + offsets
+    order = np.argsort(-logits)
+    assert order[0] != cosines.argmax()
+    assert [p.index for p in result.predictions] == order.tolist()
+    assert [p.probability for p in result.predictions] == pytest.approx((np.exp(logits) / np.exp(logits).sum())[order])
+    assert (result.known, result.cosine) == (True, pytest.approx(float(cosines[order[0]])))
+    assert not whole.answer(cosines, k=1, temperature=0.5, threshold=largest + 1e-6).known
+
+
+def test_a_subset_keeps_the_offsets_of_its_labels(prototypes):
+    offsets = np.arange(7, dtype=np.float32)
+    subset = PrototypeSet.whole(prototypes.rows, list("abcdefg"), offsets).subset(["c", "f"])
+    assert subset.offsets.tolist() == [2, 5]

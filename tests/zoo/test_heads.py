@@ -145,3 +145,48 @@ def test_a_zero_feature_gives_no_nan():
     embedding = unit(torch.zeros(1, 4, requires_grad=True))
     embedding.sum().backward()
     assert torch.isfinite(embedding).all()
+
+
+def bayes_classifier():
+    classifier = PrototypeClassifier(8, 4, temperature=0.5, readout="bayes")
+    with torch.no_grad():
+        classifier.offsets.copy_(torch.tensor([0.5, -1.0, 2.0, 0.0]))
+    return classifier
+
+
+def test_offsets_are_added_to_the_logits_and_belong_to_the_state_only_where_they_are_read():
+    classifier, embeddings = bayes_classifier(), unit(torch.randn(3, 8))
+    cosines = embeddings @ classifier.prototypes.T
+    torch.testing.assert_close(classifier(embeddings), cosines / 0.5 + classifier.offsets)
+    some = torch.tensor([2, 0])
+    torch.testing.assert_close(classifier(embeddings, some), classifier(embeddings)[:, some])
+    assert set(classifier.state_dict()) == {"weight", "temperature", "offsets"}
+    assert "offsets" not in PrototypeClassifier(8, 4, temperature=0.5).state_dict()
+
+
+def test_set_offsets_turns_the_nearest_prototype_into_the_most_probable_class():
+    classifier, embeddings = PrototypeClassifier(8, 4, temperature=0.5), unit(torch.randn(3, 8))
+    before = classifier(embeddings)
+    classifier.set_offsets(torch.arange(4.0))
+    torch.testing.assert_close(classifier(embeddings), before + torch.arange(4.0))
+    other = PrototypeClassifier(8, 4, temperature=0.5, readout="bayes")
+    other.load_state_dict(classifier.state_dict())
+    torch.testing.assert_close(other(embeddings), classifier(embeddings))
+    assert classifier.half().offsets.dtype == torch.float32
+
+
+def test_new_prototypes_forget_the_offsets():
+    classifier = bayes_classifier()
+    classifier.reset_parameters()
+    assert not classifier.offsets.any()
+
+
+@pytest.mark.parametrize("offsets", [torch.zeros(3), torch.tensor([0, 0, 0, torch.inf])])
+def test_offsets_that_are_no_numbers_of_the_classes_are_refused(offsets):
+    with pytest.raises(ValueError, match="offsets must be 4 finite numbers"):
+        PrototypeClassifier(8, 4, temperature=0.5).set_offsets(offsets)
+
+
+def test_an_unknown_readout_is_refused():
+    with pytest.raises(ValueError, match='"cosine" or "bayes", not \'softmax\''):
+        PrototypeClassifier(8, 4, temperature=0.5, readout="softmax")

@@ -93,6 +93,7 @@ class Bundle:
         sha256: file name -> digest.
         preprocessing: what the model expects of an image.
         prototypes: float32 (K, d), unit rows, in the order of ``labels``.
+        offsets: float32 (K,), what the readout adds to cosine / temperature; zeros where the nearest prototype wins.
     """
 
     path: Path
@@ -100,6 +101,7 @@ class Bundle:
     sha256: Mapping[str, str]
     preprocessing: Preprocessing
     prototypes: NDArray[np.float32]
+    offsets: NDArray[np.float32]
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:
@@ -129,6 +131,7 @@ class Bundle:
             )
         try:
             prototypes = _read_prototypes(folder, config)
+            offsets = _read_offsets(folder, config)
             if record["weights"]["sha256"] != sha256[record["weights"]["file"]]:
                 raise BundleError(f"{folder}: config.json names another digest for model.safetensors than SHA256SUMS")
             preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
@@ -138,7 +141,7 @@ class Bundle:
             raise BundleError(f"{folder / 'config.json'} is incomplete: {error!r}") from error
         if not (math.isfinite(temperature) and temperature > 0):
             raise BundleError(f"{folder / 'config.json'}: the temperature must be positive, it is {temperature}")
-        bundle = cls(folder, config, sha256, preprocessing, prototypes)
+        bundle = cls(folder, config, sha256, preprocessing, prototypes, offsets)
         _ = bundle.golden  # read now, so that a bundle that opens is whole
         return bundle
 
@@ -205,15 +208,8 @@ def _check_record(config: Mapping[str, Any]) -> None:
 
 
 def _read_prototypes(folder: Path, config: Mapping[str, Any]) -> NDArray[np.float32]:
-    entry = config["protozoo"]["prototypes"]
     path = folder / "model.safetensors"
-    try:
-        with safe_open(path, framework="numpy") as tensors:
-            prototypes = tensors.get_tensor(entry["tensor"])
-    except SafetensorError as error:
-        raise BundleError(f"{path} has no prototypes {entry['tensor']!r}: {error!r}") from error
-    if array_sha256(prototypes) != entry["sha256"]:
-        raise BundleError(f"{path}: the prototypes are not those that config.json names")
+    prototypes = _read_named(path, config["protozoo"]["prototypes"], "prototypes")
     classes = (config["num_classes"], len(config["label_names"]))
     if prototypes.ndim != 2 or classes != (len(prototypes), len(prototypes)):
         raise BundleError(
@@ -223,6 +219,33 @@ def _read_prototypes(folder: Path, config: Mapping[str, Any]) -> NDArray[np.floa
     if not np.allclose(np.linalg.norm(prototypes, axis=1), 1, atol=_UNIT_TOLERANCE):
         raise BundleError(f"{path}: the prototypes are not of unit norm")
     return np.asarray(prototypes, dtype=np.float32)
+
+
+def _read_offsets(folder: Path, config: Mapping[str, Any]) -> NDArray[np.float32]:
+    # Bundles of before the readout existed have none.
+    entry = config["protozoo"].get("readout", {"kind": "cosine"})
+    classes = int(config["num_classes"])
+    if entry["kind"] == "cosine":
+        return np.zeros(classes, np.float32)
+    if entry["kind"] != "bayes":
+        raise ValueError(f"readout {entry['kind']!r} is neither cosine nor bayes")
+    path = folder / "model.safetensors"
+    offsets = _read_named(path, entry, "offsets")
+    if offsets.shape != (classes,) or not np.isfinite(offsets).all():
+        raise BundleError(f"{path}: the offsets of {classes} classes must be {classes} finite numbers")
+    return np.asarray(offsets, dtype=np.float32)
+
+
+def _read_named(path: Path, entry: Mapping[str, Any], what: str) -> NDArray[Any]:
+    """The tensor that an entry of config.json names, compared with the digest beside the name."""
+    try:
+        with safe_open(path, framework="numpy") as tensors:
+            values: NDArray[Any] = tensors.get_tensor(entry["tensor"])
+    except SafetensorError as error:
+        raise BundleError(f"{path} has no {what} {entry['tensor']!r}: {error!r}") from error
+    if array_sha256(values) != entry["sha256"]:
+        raise BundleError(f"{path}: the {what} are not those that config.json names")
+    return values
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from zoo.models.base import PrototypeModel
 from zoo.models.heads import PrototypeHead
 
 # What a pretrained tag fixes about its model besides the weights; timm itself keeps num_classes and the image size.
-_HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "classifier")
+_HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "readout", "classifier")
 
 
 class ProtoResNet(PrototypeModel, ResNet):
@@ -34,7 +34,7 @@ class ProtoResNet(PrototypeModel, ResNet):
         small_stem: a 3x3 stem of stride 1 without max-pooling, for images of 32 pixels (the papers' ResNet-18).
         head: "linear", "batchnorm", "mlp" or "relu": see :class:`~zoo.models.heads.PrototypeHead`.
         embed_dim: width d of the embedding; None keeps that of the features.
-        temperature, prototypes, classifier: see :class:`~zoo.models.heads.PrototypeHead`.
+        temperature, prototypes, readout, classifier: see :class:`~zoo.models.heads.PrototypeHead`.
         kwargs: whatever else timm's ResNet takes; an unknown name is a TypeError.
     """
 
@@ -58,6 +58,7 @@ class ProtoResNet(PrototypeModel, ResNet):
         embed_dim: int | None = None,
         temperature: float = 0.2,
         prototypes: str = "learned",
+        readout: str = "cosine",
         classifier: str = "cosine",
         device: Any = None,
         dtype: Any = None,
@@ -74,6 +75,7 @@ class ProtoResNet(PrototypeModel, ResNet):
             embed_dim=embed_dim,
             temperature=temperature,
             prototypes=prototypes,
+            readout=readout,
             classifier=classifier,
             pool_type=global_pool,
             drop_rate=drop_rate,

@@ -21,7 +21,7 @@ class PrototypeModel(nn.Module):
         head_hidden_size: width d of the embedding.
     """
 
-    __jit_unused_properties__ = ("prototypes", "temperature")
+    __jit_unused_properties__ = ("prototypes", "temperature", "offsets")
 
     if TYPE_CHECKING:  # torch.jit reads annotations of a class
         head: PrototypeHead
@@ -49,6 +49,18 @@ class PrototypeModel(nn.Module):
         # The shortest decimal that rounds to the stored float32 is the number that was asked for.
         return float(str(np.float32(self._classifier().temperature.item())))
 
+    @property
+    def offsets(self) -> Tensor:
+        """(K,) float32, what the readout adds to cosine / temperature; zeros where the nearest prototype wins."""
+        classifier = self._classifier()
+        return classifier.offsets if classifier.bayes else torch.zeros_like(classifier.offsets)
+
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
+    def set_offsets(self, offsets: Tensor) -> None:
+        """Make the readout "bayes" with these offsets, (K,): see :class:`~zoo.models.heads.PrototypeClassifier`."""
+        self._classifier().set_offsets(offsets)
+        self.head.readout = "bayes"
+
     def _classifier(self) -> PrototypeClassifier:
         if not isinstance(self.head.fc, PrototypeClassifier):
             raise RuntimeError(
@@ -61,7 +73,7 @@ class PrototypeModel(nn.Module):
         return self.forward_head(self.forward_features(x), pre_logits=True)
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """Feature map -> (N, K) logits = cosine / temperature, or the (N, d) unit embedding with ``pre_logits``."""
+        """Feature map -> (N, K) logits = cosine / temperature + offsets; with ``pre_logits`` (N, d) unit embeddings."""
         answer: Tensor = self.head(x, pre_logits)
         return answer
 

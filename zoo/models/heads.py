@@ -37,7 +37,12 @@ torch.fx.wrap("_cosines")
 
 
 class PrototypeClassifier(nn.Module):
-    """Logits of unit embeddings: cosine to each class's prototype, divided by the temperature.
+    r"""Logits of unit embeddings: cosine to each class's prototype, divided by the temperature.
+
+    With ``readout="bayes"`` every class has an offset beside its prototype, :math:`s_c = \cos_c / \tau + o_c`. NTCE and
+    NONL scale each class's logits over the images and not over the classes, so that they model p(image | class): what
+    Bayes' rule adds to compare classes is the class's log-prior less its log-denominator over the training set. The
+    offsets are estimated after training (``training.readout``) and are no part of the objective.
 
     Args:
         in_features: d.
@@ -45,6 +50,7 @@ class PrototypeClassifier(nn.Module):
         temperature: tau > 0; kept in the state dict (float32), so that weights without their config keep it.
         prototypes: "learned" (a parameter, normalised on the fly) or "fixed" (a buffer, unit rows; a simplex until
             weights are loaded).
+        readout: "cosine" (the nearest prototype wins) or "bayes" (offsets are added; 0 until weights are loaded).
 
     Shape: (M, d) unit rows -> (M, K).
 
@@ -54,6 +60,7 @@ class PrototypeClassifier(nn.Module):
     if TYPE_CHECKING:  # torch.jit reads annotations of a class
         weight: Tensor
         temperature: Tensor
+        offsets: Tensor
 
     def __init__(
         self,
@@ -62,6 +69,7 @@ class PrototypeClassifier(nn.Module):
         *,
         temperature: float,
         prototypes: str = "learned",
+        readout: str = "cosine",
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -78,24 +86,38 @@ class PrototypeClassifier(nn.Module):
             self.register_buffer("weight", weight)
         else:
             raise ValueError(f'prototypes must be "learned" or "fixed", not {prototypes!r}')
+        if readout not in ("cosine", "bayes"):
+            raise ValueError(f'readout must be "cosine" or "bayes", not {readout!r}')
+        self.bayes = readout == "bayes"
+        offsets = torch.zeros(num_classes, device=device, dtype=torch.float32)
+        self.register_buffer("offsets", offsets, persistent=self.bayes)
         self.register_buffer("temperature", torch.tensor(temperature, device=device, dtype=torch.float32))
         self.reset_parameters()
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw new prototypes: random directions if learned, a randomly turned simplex if fixed."""
+        """Draw new prototypes: random directions if learned, a randomly turned simplex if fixed; offsets of 0."""
+        self.offsets.zero_()
         if self.learned:
             self.weight.normal_()
             self.weight.copy_(unit(self.weight))
         elif not self.weight.is_meta:
             self.weight.copy_(simplex_etf(self.num_classes, self.in_features))
 
+    @torch.no_grad()
+    def set_offsets(self, offsets: Tensor) -> None:
+        """Read out by ``cosine / temperature + offsets``, (K,), from now on; they travel with the state dict."""
+        if offsets.shape != (self.num_classes,) or not bool(offsets.isfinite().all()):
+            raise ValueError(f"offsets must be {self.num_classes} finite numbers, not of shape {tuple(offsets.shape)}")
+        self.bayes = True
+        self.register_buffer("offsets", offsets.detach().to(self.offsets).clone())
+
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PrototypeClassifier:
-        # .half() must not round the temperature: every probability would move.
-        before = self.temperature
+        # .half() must not round what is added to or divides every logit.
+        before = self.temperature, self.offsets
         super()._apply(fn, recurse)
-        if self.temperature.dtype != before.dtype:
-            self.temperature = before.to(self.temperature.device)
+        if self.temperature.dtype != before[0].dtype:
+            self.temperature, self.offsets = (value.to(self.temperature.device) for value in before)
         return self
 
     @property
@@ -117,12 +139,17 @@ class PrototypeClassifier(nn.Module):
         # A property is not scriptable, hence the same expression here.
         weight = self.weight if classes is None else self.weight.index_select(0, classes)
         logits = _cosines(embeddings, unit(weight).to(embeddings.dtype)) / self.temperature
+        if self.bayes:
+            logits = logits + (self.offsets if classes is None else self.offsets.index_select(0, classes))
         return logits.to(self.weight.dtype)
 
     def extra_repr(self) -> str:
         """Shape and kind, for print(model)."""
         kind = "learned" if self.learned else "fixed"
-        return f"in_features={self.in_features}, num_classes={self.num_classes}, prototypes={kind!r}"
+        readout = "bayes" if self.bayes else "cosine"
+        return (
+            f"in_features={self.in_features}, num_classes={self.num_classes}, prototypes={kind!r}, readout={readout!r}"
+        )
 
     __jit_unused_properties__ = ("prototypes",)
 
@@ -160,6 +187,7 @@ class PrototypeHead(nn.Module):
         embed_dim: d; None keeps the pooled width.
         temperature: tau.
         prototypes: "learned" or "fixed".
+        readout: "cosine" or "bayes", see :class:`PrototypeClassifier`.
         classifier: "cosine", or "linear" for plain cross-entropy's un-normalised classifier with a bias.
         pool_type: timm's; "" leaves pooling and projection out, and the head returns the feature map (with a
             classifier it cannot: forward raises).
@@ -175,6 +203,7 @@ class PrototypeHead(nn.Module):
         embed_dim: int | None = None,
         temperature: float = 0.2,
         prototypes: str = "learned",
+        readout: str = "cosine",
         classifier: str = "cosine",
         pool_type: str = "avg",
         drop_rate: float = 0.0,
@@ -189,6 +218,7 @@ class PrototypeHead(nn.Module):
         self.embed_dim = embed_dim
         self.initial_temperature = temperature
         self.prototype_kind = prototypes
+        self.readout = readout
         self.cosine = classifier == "cosine"
         self.drop = nn.Dropout(drop_rate)
         self._build_projection(pool_type, device=device, dtype=dtype)
@@ -213,6 +243,7 @@ class PrototypeHead(nn.Module):
                 num_classes,
                 temperature=self.initial_temperature,
                 prototypes=self.prototype_kind,
+                readout=self.readout,
                 **dd,
             )
         else:

@@ -18,13 +18,14 @@ class PixelModel(nn.Module):
         model: a model of the zoo with prototypes; it is put into evaluation mode.
         preprocessing: whose mean and std to apply.
 
-    Shape: uint8 (N, H, W, 3) -> float32 (N, d), (N, K).
+    Shape: uint8 (N, H, W, 3) -> float32 (N, d), (N, K); with a readout of offsets also the logits, (N, K).
     """
 
     model: PrototypeModel
     mean: Tensor
     std: Tensor
     prototypes: Tensor
+    offsets: Tensor
 
     def __init__(self, model: PrototypeModel, preprocessing: Preprocessing) -> None:
         super().__init__()
@@ -32,9 +33,15 @@ class PixelModel(nn.Module):
         self.register_buffer("mean", torch.tensor(preprocessing.mean), persistent=False)
         self.register_buffer("std", torch.tensor(preprocessing.std), persistent=False)
         self.register_buffer("prototypes", unit(model.prototypes.detach()).clone(), persistent=False)
+        self.register_buffer("offsets", model.offsets.detach().clone(), persistent=False)
+        self.temperature = model.temperature
+        self.bayes = model.head.readout == "bayes"
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Embed and compare with every prototype."""
         pixels = (images.float() / 255 - self.mean) / self.std
         embeddings = self.model.embed(pixels.permute(0, 3, 1, 2))
-        return embeddings, F.linear(embeddings, self.prototypes)
+        cosines = F.linear(embeddings, self.prototypes)
+        if self.bayes:
+            return embeddings, cosines, cosines / self.temperature + self.offsets
+        return embeddings, cosines

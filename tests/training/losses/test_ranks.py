@@ -83,7 +83,7 @@ def test_every_rank_has_value_and_gradient_of_the_global_batch(
 def test_micro_batches_of_all_ranks_make_the_global_batch(
     ranks: list[dict[Any, Any]], name: str, case: str, world: int
 ) -> None:
-    expected, gradients = single_process(worker.GLOBAL[name.split()[0]], case, world)
+    expected, gradients = single_process(worker.GLOBAL[name.split(maxsplit=1)[0]], case, world)
     results = [ranks[rank][world, case, "share", name] for rank in range(world)]
     torch.testing.assert_close(sum(value for value, _ in results) / world, expected, rtol=0, atol=1e-12)
     for (_, gradient), wanted in zip(results, gradients, strict=True):
@@ -122,5 +122,5 @@ def test_distributed_data_parallel_gets_the_gradients_of_one_process(
 
 @pytest.mark.parametrize("loss", [losses.ntce, losses.nonl])
 def test_unknown_negatives_are_refused(loss: Any) -> None:
-    with pytest.raises(ValueError, match="\"global\" or \"local\", not 'gathered'"):
+    with pytest.raises(ValueError, match='"global" or "local", not \'gathered\''):
         loss(torch.zeros(2, 3), torch.tensor([0, 1]), negatives="gathered")

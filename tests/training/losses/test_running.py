@@ -33,7 +33,9 @@ def naive_means(objective: str, logits: Tensor, labels: Tensor) -> list[float]:
     return means
 
 
-def value_and_gradient(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def value_and_gradient(
+    loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor
+) -> tuple[Tensor, Tensor]:
     leaf = logits.clone().requires_grad_()
     value = loss(leaf, labels)
     (gradient,) = torch.autograd.grad(value, leaf)
