@@ -12,10 +12,13 @@ from jinja2 import Environment, StrictUndefined
 _COLLAPSE = {
     "intra_erank": "effective rank within a class",
     "trace_ratio": "scatter within over between classes",
+    "cdnv": "class-distance normalised variance (CDNV)",
     "inter_erank": "effective rank of the class means",
     "weight_erank": "effective rank of the prototypes",
     "etf_cosine_error": "largest deviation of the means' cosines from the simplex",
+    "etf_gram_distance": "distance of the means' Gram matrix from the simplex's",
     "weight_alignment": "squared distance of prototypes and means",
+    "weight_instance_alignment": "squared distance of prototypes and embeddings",
     "instance_alignment": "squared distance within a class",
     "mir": "mutual information ratio (MIR)",
     "hdr": "entropy difference ratio (HDR)",

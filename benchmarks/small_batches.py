@@ -1,0 +1,185 @@
+"""Batches smaller than the number of classes: NONL as it is, with running denominators, and with balanced batches.
+
+    python benchmarks/small_batches.py --data FOLDER --out small_batches.json
+
+Trains a small network on the same number of images for every batch size and method, several seeds each; the learning
+rate of a batch size is the one of three at which plain NONL ends with the best accuracy on seed 0, so that ties go to
+plain NONL. FOLDER is what ``protozoo train --data`` takes; images are resized to ``--size``. Prints a table in
+Markdown, and writes every run to ``--out``, from which the same command goes on after an interruption.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from training.augment import random_crop_flip
+from training.data import ImageData, load_data
+from training.evaluation import to_input, to_tensor
+from training.losses import RunningDenominators, nonl
+from training.metrics import neural_collapse
+from training.readout import bayes_offsets
+from zoo.bundle import Preprocessing
+from zoo.models.heads import PrototypeHead
+
+METHODS = ("batch", "balanced", "running", "running, balanced")
+RATES = (0.5, 1.0, 2.0)
+
+
+class SmallNetwork(nn.Module):
+    """Four convolutions and a signed prototype head."""
+
+    def __init__(self, classes: int, dim: int, temperature: float) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        before = 3
+        for channels, stride in ((32, 2), (64, 2), (128, 1), (256, 2)):
+            layers += [nn.Conv2d(before, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+            before = channels
+        self.features = nn.Sequential(*layers)
+        self.head = PrototypeHead(before, classes, embed_dim=dim, temperature=temperature)
+
+    def forward(self, images: Tensor, pre_logits: bool = False) -> Tensor:
+        return self.head(self.features(images), pre_logits)
+
+
+def shuffled(labels: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """One epoch in random order, without the incomplete last batch."""
+    order = torch.randperm(len(labels), generator=generator)
+    return iter(order[: len(order) // size * size].split(size))
+
+
+def balanced(labels: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
+    """One epoch whose batches hold as many classes as they can, each as often as the others to within one."""
+    classes = int(labels.max()) + 1
+    members = [torch.nonzero(labels == label)[:, 0] for label in range(classes)]
+    rounds = max(len(rows) for rows in members)
+    drawn = torch.stack(
+        [rows[torch.randperm(len(rows), generator=generator)[torch.arange(rounds) % len(rows)]] for rows in members]
+    )
+    # Round after round of all classes, in a new order each.
+    orders = torch.stack([torch.randperm(classes, generator=generator) for _ in range(rounds)])
+    order = drawn.T.gather(1, orders).flatten()
+    return iter(order[: len(order) // size * size].split(size))
+
+
+def train(data: ImageData, preprocessing: Preprocessing, args: argparse.Namespace, **setting: Any) -> dict[str, Any]:
+    """One run; its record."""
+    size, method, rate, seed = (setting[name] for name in ("batch", "method", "rate", "seed"))
+    torch.manual_seed(seed)
+    images, labels = to_tensor(data.train), torch.from_numpy(data.train.labels)
+    model = SmallNetwork(len(data.classes), args.dim, args.temperature).to(memory_format=torch.channels_last)
+    objective: Callable[[Tensor, Tensor], Tensor] = nonl
+    if method.startswith("running"):
+        objective = RunningDenominators(labels.bincount().double(), objective="nonl", beta=args.beta)
+    sampler = balanced if method.endswith("balanced") else shuffled
+    steps = args.images // size
+    # Linear in the batch, from the rate at 128.
+    optimizer = torch.optim.SGD(model.parameters(), lr=args.lr * rate * size / 128, momentum=0.9, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, args.lr * rate * size / 128, total_steps=steps, pct_start=0.2
+    )
+    generator = torch.Generator().manual_seed(seed)
+    batches: Iterator[Tensor] = iter(())
+    started = time.monotonic()
+    for _ in range(steps):
+        picked = next(batches, None)
+        if picked is None:
+            batches = sampler(labels, size, generator)
+            picked = next(batches)
+        batch = random_crop_flip(images[picked], padding=args.size // 8, flip=True, generator=generator)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(to_input(batch, preprocessing))
+        loss = objective(logits, labels[picked])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return {**setting, "seconds": round(time.monotonic() - started, 1), **measure(model, data, preprocessing)}
+
+
+@torch.inference_mode()
+def measure(model: SmallNetwork, data: ImageData, preprocessing: Preprocessing) -> dict[str, float]:
+    """Accuracy of both readouts, the objective over the whole training set, and how far classes have collapsed."""
+    model.eval()
+    embeddings, labels = [], []
+    for split in (data.train, data.test):
+        parts = to_tensor(split).split(1000)
+        embeddings.append(torch.cat([model(to_input(part, preprocessing), pre_logits=True) for part in parts]))
+        labels.append(torch.from_numpy(split.labels))
+    train_logits, test_logits = (model.head.fc(rows) for rows in embeddings)
+    offsets = bayes_offsets(train_logits, labels[0], "nonl")
+    collapse = neural_collapse(embeddings[0], labels[0], model.head.fc.prototypes)
+    return {
+        "cosine": float((test_logits.argmax(1) == labels[1]).double().mean()),
+        "bayes": float(((test_logits + offsets).argmax(1) == labels[1]).double().mean()),
+        "population_nonl": float(nonl(train_logits, labels[0])),
+        "cdnv": collapse.cdnv,
+        "weight_alignment": collapse.weight_alignment,
+    }
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation over the seeds, in Markdown."""
+    columns = ("cosine", "bayes", "population_nonl", "cdnv", "weight_alignment", "seconds")
+    lines = [
+        "| batch | method | rate | " + " | ".join(columns) + " |",
+        "| ---: | --- | ---: |" + " ---: |" * len(columns),
+    ]
+    for key in dict.fromkeys((run["batch"], run["method"], run["rate"]) for run in runs):
+        same = [run for run in runs if (run["batch"], run["method"], run["rate"]) == key]
+        cells = []
+        for column in columns:
+            values = [run[column] * (100 if column in ("cosine", "bayes") else 1) for run in same]
+            spread = f" ± {statistics.stdev(values):.2f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.2f}{spread}")
+        lines.append(f"| {key[0]} | {key[1]} | {key[2]:g} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128, 1024])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--images", type=int, default=300_000, help="images that every run sees")
+    parser.add_argument("--size", type=int, default=32)
+    parser.add_argument("--dim", type=int, default=256)
+    parser.add_argument("--temperature", type=float, default=0.1)
+    parser.add_argument("--lr", type=float, default=0.2, help="peak learning rate at a batch of 128 and a rate of 1")
+    parser.add_argument("--beta", type=float, default=0.9)
+    args = parser.parse_args()
+    preprocessing = Preprocessing(args.size, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    data = load_data(args.data, preprocessing)
+    runs: list[dict[str, Any]] = json.loads(args.out.read_text()) if args.out.is_file() else []
+
+    def run(**setting: Any) -> dict[str, Any]:
+        for done in runs:
+            if all(done[name] == value for name, value in setting.items()):
+                return done
+        runs.append(train(data, preprocessing, args, **setting))
+        print(json.dumps(runs[-1]), flush=True)
+        args.out.write_text(json.dumps(runs, indent=1))
+        return runs[-1]
+
+    for size in args.batches:
+        tried = [run(batch=size, method="batch", rate=rate, seed=0) for rate in RATES]
+        rate = max(tried, key=lambda done: done["cosine"])["rate"]
+        methods = METHODS if size < 1024 else METHODS[:2]
+        for seed in range(args.seeds):
+            for method in methods:
+                run(batch=size, method=method, rate=rate, seed=seed)
+    print(table(runs))
+
+
+if __name__ == "__main__":
+    main()
