@@ -268,3 +268,52 @@ def test_an_absent_class_is_pushed_by_normface_alone(name: str, samples: int) ->
         assert torch.equal(gradient[:, 2:], torch.zeros(samples, 4, dtype=torch.float64))
     else:
         assert gradient[:, 2:].any(0).all()
+
+
+@pytest.mark.parametrize("loss", [losses.ntce, losses.nonl], ids=["ntce", "nonl"])
+@pytest.mark.parametrize("kind", ["random", "once", "everything", "ignored", "all_ignored"])
+@ignore_single_class
+def test_columns_of_the_present_classes_are_enough(loss: Loss, kind: str) -> None:
+    """With 1000 classes and 12 images, the head need compute 12 columns of 1000."""
+    generator = torch.Generator().manual_seed(0)
+    embeddings, prototypes = (
+        F.normalize(torch.randn(rows, 6, generator=generator, dtype=torch.float64), dim=1) for rows in (12, 1000)
+    )
+    labels = make_labels(kind, 12, 1000)
+    classes, positions = losses.present_classes(labels)
+    assert len(classes) <= 12
+    assert torch.equal(classes[positions[labels >= 0]], labels[labels >= 0])
+    assert (positions[labels < 0] == -1).all()
+    for differentiate in ("embeddings", "prototypes"):
+        a, w = embeddings.clone().requires_grad_(), prototypes.clone().requires_grad_()
+        leaf = a if differentiate == "embeddings" else w
+        whole, few = loss(a @ w.T / 0.1, labels), loss(a @ w[classes].T / 0.1, positions)
+        (expected,), (gradient,) = torch.autograd.grad(whole, leaf), torch.autograd.grad(few, leaf)
+        torch.testing.assert_close(few, whole, rtol=0, atol=1e-12)
+        torch.testing.assert_close(gradient, expected, rtol=0, atol=1e-12)
+
+
+@by_name
+def test_scaling_an_image_or_a_prototype_changes_nothing_and_gradients_are_tangential(name: str) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features, weights = (torch.randn(rows, 6, generator=generator, dtype=torch.float64) for rows in (10, 4))
+    labels = make_labels("random", 10, 4)
+
+    def loss(z: Tensor, w: Tensor) -> Tensor:
+        return LOSSES[name](F.normalize(z, dim=1) @ F.normalize(w, dim=1).T / 0.1, labels)
+
+    features.requires_grad_()
+    (gradient,) = torch.autograd.grad(loss(features, weights), features)
+    torch.testing.assert_close(loss(3 * features, weights / 7), loss(features, weights), rtol=0, atol=1e-12)
+    torch.testing.assert_close((gradient * features).sum(1), torch.zeros(10, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("temperature", [0.05, 0.2])
+def test_nonl_is_bounded_below(temperature: float) -> None:
+    """-2 / temperature + log(M - n): own cosines of 1 and other cosines of -1, which two classes attain."""
+    labels = torch.tensor([0] * 6 + [1] * 6)
+    cosines = torch.where(F.one_hot(labels, 2).bool(), 1.0, -1.0).double()
+    bound = torch.tensor(-2 / temperature + torch.tensor(6.0, dtype=torch.float64).log().item(), dtype=torch.float64)
+    torch.testing.assert_close(losses.nonl(cosines / temperature, labels), bound)
+    for seed in range(10):
+        assert losses.nonl(make_logits(12, 2, temperature, seed), labels) > bound
