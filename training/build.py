@@ -13,6 +13,7 @@ from timm.scheduler import CosineLRScheduler
 from torch import Tensor
 
 from training import losses
+from training.gradients import Gradients, at_once, in_parts
 from training.loop import Parts
 from training.recipe import Recipe, RecipeError
 from zoo.bundle import Preprocessing
@@ -87,9 +88,16 @@ def build_parts(recipe: Recipe, num_classes: int, steps_per_epoch: int) -> Parts
         schedule.step_update(step + 1)
         return float(optimizer.param_groups[0]["lr"])
 
+    return Parts(accelerator, model, _build_gradients(recipe, model, accelerator), optimizer, set_learning_rate)
+
+
+def _build_gradients(recipe: Recipe, model: PrototypeModel, accelerator: Accelerator) -> Gradients:
     # Same parameters, so that evaluation and checkpoints need not know of it.
-    forward = torch.compile(model) if recipe.compile else model
-    return Parts(accelerator, model, forward, OBJECTIVES[recipe.objective], optimizer, set_learning_rate)
+    compiled: Any = torch.compile(model) if recipe.compile else model
+    objective, size = OBJECTIVES[recipe.objective], recipe.micro_batch_size
+    if size is None or size >= recipe.batch_size:
+        return at_once(compiled, objective, accelerator)
+    return in_parts(compiled, recipe.objective, objective, accelerator, size)
 
 
 def _parameter_groups(model: PrototypeModel, weight_decay: float) -> list[dict[str, Any]]:

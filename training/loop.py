@@ -17,6 +17,7 @@ from training.augment import random_crop_flip
 from training.checkpoint import Progress, load_checkpoint, save_checkpoint
 from training.data import ImageData
 from training.evaluation import run_model, to_input, to_tensor
+from training.gradients import Gradients
 from training.recipe import Recipe
 from training.run import Run
 from zoo.bundle import Preprocessing
@@ -30,8 +31,7 @@ class Parts:
 
     accelerator: Accelerator
     model: PrototypeModel
-    forward: Callable[[Tensor], Tensor]
-    objective: Callable[[Tensor, Tensor], Tensor]
+    gradients: Gradients
     optimizer: torch.optim.Optimizer
     set_learning_rate: Callable[[int], float]
 
@@ -119,16 +119,12 @@ def _train_epoch(
     total = torch.zeros((), dtype=torch.float64)
     for step, (inputs, targets) in enumerate(batches):
         learning_rate = parts.set_learning_rate(epoch * steps + step)
-        with parts.accelerator.autocast():
-            logits = parts.forward(inputs)
-        loss = parts.objective(logits, targets)
-        value = loss.detach().double().cpu()
+        parts.optimizer.zero_grad()
+        value = parts.gradients(inputs, targets).double().cpu()
         if not math.isfinite(value):
             raise ProtozooError(
                 f"the loss became {value.item()} in epoch {epoch + 1}: lower --lr or raise --temperature in a new run"
             )
-        parts.optimizer.zero_grad()
-        parts.accelerator.backward(loss)
         parts.optimizer.step()
         total += value
         bar.update()

@@ -50,6 +50,9 @@ class Recipe(BaseModel):
     crop_padding: int = Field(default=4, ge=0, description="pixels of zero padding before the random crop")
     epochs: int = Field(ge=1, description="passes over the training set")
     batch_size: int = Field(default=256, ge=2, description="images a step")
+    micro_batch_size: int | None = Field(
+        default=None, ge=1, description="images at a time, of a batch larger than the memory; none: all of a step"
+    )
     optimizer: str = Field(default="sgd", description="name of a timm optimiser")
     lr: float = Field(gt=0, description="peak learning rate")
     momentum: float = Field(default=0.9, ge=0, lt=1, description="momentum of the optimiser")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+from tests.training.runs import Start, assert_same_weights, result_of
+from training.build import OBJECTIVES
+from training.gradients import at_once, in_parts
+from training.recipe import Recipe
+
+
+def make_model() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 3)).double()
+
+
+def batch(size: int = 10) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(size, 4, generator=generator, dtype=torch.float64), torch.arange(size) % 3
+
+
+@pytest.mark.parametrize("size", [3, 5, 9])
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_parts_give_loss_and_gradients_of_the_whole_batch(name: str, size: int) -> None:
+    model, accelerator = make_model(), Accelerator(cpu=True)
+    other = copy.deepcopy(model)
+    expected = at_once(model, OBJECTIVES[name], accelerator)(*batch())
+    value = in_parts(other, name, OBJECTIVES[name], accelerator, size)(*batch())
+    assert not value.requires_grad
+    torch.testing.assert_close(value, expected, rtol=0, atol=1e-12)
+    for parameter, wanted in zip(other.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(parameter.grad, wanted.grad, rtol=0, atol=1e-12)
+
+
+def test_a_recipe_may_ask_for_micro_batches(start: Start, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
+    start(tiny(epochs=1, micro_batch_size=6), tmp_path / "run")
+    assert 0 <= result_of(tmp_path / "run")["metrics"]["test_accuracy"] <= 1
+
+
+def test_a_recipe_may_ask_for_compilation(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the compiler itself, which takes half a minute: what is compiled trains the model that is kept."""
+    compiled = []
+
+    def compile_model(model: nn.Module) -> nn.Module:
+        compiled.append(model)
+        return nn.Sequential(model)
+
+    monkeypatch.setattr(torch, "compile", compile_model)
+    start(tiny(epochs=1), tmp_path / "plain")
+    assert not compiled
+    start(tiny(epochs=1, compile=True), tmp_path / "compiled")
+    assert len(compiled) == 1
+    assert_same_weights(tmp_path / "plain", tmp_path / "compiled")
