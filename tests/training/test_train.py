@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,18 @@ def test_run_of_other_settings_is_refused_by_the_field(
 ) -> None:
     with pytest.raises(ProtozooError, match=f"holds a run with {field} = .*choose another --out"):
         start(tiny(**{field: value}), undisturbed)
+
+
+def test_run_of_before_a_field_existed_had_its_default(
+    start: Start, tiny: Callable[..., Recipe], undisturbed: Path, tmp_path: Path
+) -> None:
+    old = Path(shutil.copytree(undisturbed, tmp_path / "old"))
+    settings = yaml.safe_load((old / "recipe.yaml").read_text())
+    assert settings.pop("readout") == "cosine"
+    (old / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    assert "is finished already" in start(tiny(), old)[0]
+    with pytest.raises(ProtozooError, match="holds a run with readout = 'cosine', not 'bayes'"):
+        start(tiny(readout="bayes"), old)
 
 
 def test_run_on_other_data_is_refused(
