@@ -28,7 +28,7 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> Prototyp
             a bundle (always with its weights).
         pretrained: load weights; an architecture without a tag then means its only one.
         kwargs: for the model, as in ``timm.create_model``. Another ``num_classes`` than the weights' gives new, random
-            prototypes, with a warning.
+            prototypes, with a warning; ``readout="cosine"`` leaves the offsets out of a bundle that has some.
 
     Raises:
         ProtozooError: an unknown name (the message offers the nearest), or a tag without ``pretrained=True``.
@@ -61,6 +61,9 @@ def _from_bundle(bundle: Bundle, kwargs: dict[str, Any]) -> PrototypeModel:
     except (RuntimeError, TypeError, ValueError) as error:
         raise BundleError(f"{bundle.path}: config.json does not describe a model of this zoo: {error}") from error
     tensors = load_file(bundle.weights_path)
+    readout = bundle.record.get("readout", {})
+    if "tensor" in readout and args.get("readout") == "cosine":
+        del tensors[readout["tensor"]]
     prototypes = bundle.record["prototypes"]["tensor"]
     if args["num_classes"] != config["num_classes"]:
         warnings.warn(

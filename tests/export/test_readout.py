@@ -98,6 +98,14 @@ def test_probabilities_are_of_cosine_over_temperature_plus_offset(bundle: Bundle
     np.testing.assert_allclose([p.probability for p in predictions], shares, atol=1e-4)
 
 
+def test_the_offsets_can_be_left_out(bundle: Bundle) -> None:
+    images = torch.rand(2, 3, 16, 16)
+    nearest = zoo.create_model(f"local-dir:{bundle.path}", readout="cosine").eval()
+    likeliest = zoo.create_model(f"local-dir:{bundle.path}").eval()
+    with torch.inference_mode():
+        torch.testing.assert_close(likeliest(images) - nearest(images), torch.from_numpy(bundle.offsets).expand(2, -1))
+
+
 @pytest.fixture
 def copy(bundle: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle.path, tmp_path / "bundle"))
