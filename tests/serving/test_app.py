@@ -80,6 +80,8 @@ def test_model_says_what_is_served(client, bundle):
         "architecture": "proto_tiny",
         "objective": "nonl",
         "temperature": 0.1,
+        "readout": "cosine",
+        "offsets": [0.0] * 5,
         "dim": 8,
         "input_size": 8,
         "label_count": 5,
