@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from training.losses.columns import Objective, check_objective, class_counts, denominators, left_out, own_logits
+from training.losses.columns import Objective, check_objective, class_counts, columns, counted, left_out
 from training.losses.inputs import checked
 from training.losses.ranks import Group, logsumexp_over_ranks, sum_over_ranks, world_size
 
@@ -50,7 +50,8 @@ class AccumulatedLoss:
         if self._whole:
             raise ValueError("the second pass has begun: a new batch needs a new AccumulatedLoss")
         logits, labels = checked(logits, labels)
-        log_sums, counts = denominators(self.objective, logits, labels), class_counts(labels, logits)
+        log_sums, _ = columns(self.objective, logits, labels)
+        counts = class_counts(labels, logits)
         if self._log_sums is None or self._counts is None:
             self._log_sums, self._counts = log_sums, counts
         else:
@@ -75,7 +76,8 @@ class AccumulatedLoss:
         logits, labels = checked(logits, labels)
         usable = ~log_sums.isneginf()
         log_sums = log_sums.where(usable, 0)
-        positives = own_logits(logits, labels, usable).sum()
+        own = logits.gather(1, labels.clamp_min(0)[:, None])[:, 0]
+        positives = counted(own, labels, usable).sum()
         weights = (logits.detach() - log_sums).exp() * counts * usable
         surrogate = (weights * logits).masked_fill(left_out(self.objective, logits, labels), 0).sum() - positives
         value = (class_counts(labels, logits) * log_sums).sum() - positives.detach()

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.losses.columns import Objective, class_counts, denominators, left_out, own_logits
+from training.losses.columns import Objective, class_counts, columns, counted, left_out
 from training.losses.inputs import checked, valid
 from training.losses.ranks import Group, gather, global_mean, logsumexp_over_ranks, sum_over_ranks
 
@@ -143,15 +143,15 @@ def _column_loss(
     logits, labels = checked(logits, labels)
     if not logits.shape[1]:  # present_classes of a batch without a label
         return logits.sum()
-    log_sums, counts = denominators(objective, logits, labels), class_counts(labels, logits)
-    all_counts = counts
+    log_sums, own = columns(objective, logits, labels)
+    counts = all_counts = class_counts(labels, logits)
     if negatives == "global":
         log_sums, all_counts = logsumexp_over_ranks(log_sums, group), sum_over_ranks(counts, group)
     usable = ~log_sums.isneginf()
     if bool(all_counts[~usable].any()):
         warnings.warn("a batch of one class has no negatives: its NONL is 0", stacklevel=3)
     log_sums = log_sums.where(usable, 0)
-    positives = own_logits(logits, labels, usable).sum()
+    positives = counted(own, labels, usable).sum()
     return global_mean(
         (counts * log_sums).sum() - positives,
         counts.sum(),

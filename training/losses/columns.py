@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 Objective = Literal["ntce", "nonl"]
 
@@ -29,9 +30,51 @@ def left_out(objective: Objective, logits: Tensor, labels: Tensor) -> Tensor:
     return unlabelled.scatter(1, labels.clamp_min(0)[:, None], True)
 
 
+class _Columns(torch.autograd.Function):
+    # By itself autograd would hold the masked copy, its exponentials and two M x K gradients; here it is one of each.
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor, objective: Objective) -> tuple[Tensor, Tensor]:
+        own = labels.clamp_min(0)[:, None]
+        scores = logits.clone()
+        if objective == "nonl":
+            scores.scatter_(1, own, -torch.inf)
+        if bool((labels < 0).any()):
+            scores.masked_fill_(labels.lt(0)[:, None], -torch.inf)
+        largest = scores.amax(0) if len(scores) else scores.new_full(scores.shape[1:], -torch.inf)
+        # In a column without a sample, -inf - (-inf) would be NaN.
+        shift = largest.where(~largest.isneginf(), 0)
+        shares = scores.sub_(shift).exp_()
+        sums = shares.sum(0)
+        ctx.save_for_backward(shares, sums, own)
+        return sums.log() + shift, logits.gather(1, own)[:, 0]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_sums: Tensor, of_own: Tensor) -> tuple[Tensor, None, None]:
+        shares, sums, own = ctx.saved_tensors
+        gradient = shares * (of_sums / sums).where(sums != 0, 0)
+        return gradient.scatter_add_(1, own, of_own[:, None]), None, None
+
+
+def columns(objective: Objective, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What a loss needs of the logits.
+
+    Args:
+        objective: "ntce" or "nonl".
+        logits: (M, K), at least float32.
+        labels: (M,) int64; negative ones are left out of the denominators.
+
+    Returns:
+        (K,) log-sum-exp of each class's column over the samples in its denominator, -inf where there is none; and (M,)
+        logit of each sample for its own class, for a negative label that of class 0. Differentiable once.
+    """
+    log_sums, own = _Columns.apply(logits, labels, objective)
+    return log_sums, own
+
+
 def denominators(objective: Objective, logits: Tensor, labels: Tensor) -> Tensor:
-    """(K,) column-wise log-sum-exp over the samples in each class's denominator; -inf where there is none."""
-    return logits.masked_fill(left_out(objective, logits, labels), -torch.inf).logsumexp(0)
+    """The first of :func:`columns`."""
+    return columns(objective, logits, labels)[0]
 
 
 def class_counts(labels: Tensor, logits: Tensor) -> Tensor:
@@ -40,7 +83,6 @@ def class_counts(labels: Tensor, logits: Tensor) -> Tensor:
     return counts.scatter_add_(0, labels.clamp_min(0), labels.ge(0).to(logits))
 
 
-def own_logits(logits: Tensor, labels: Tensor, usable: Tensor) -> Tensor:
-    """(M,) logit of each sample for its own class; 0 for samples without a label or whose class is not ``usable``."""
-    own = labels.clamp_min(0)
-    return logits.gather(1, own[:, None])[:, 0].where(labels.ge(0) & usable[own], 0)
+def counted(own: Tensor, labels: Tensor, usable: Tensor) -> Tensor:
+    """(M,) the own logits, 0 for samples without a label and for those whose class is not ``usable`` (K,)."""
+    return own.where(labels.ge(0) & usable[labels.clamp_min(0)], 0)

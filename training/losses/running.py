@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from training.losses.columns import Objective, check_objective, class_counts, denominators, own_logits
+from training.losses.columns import Objective, check_objective, class_counts, columns, counted
 from training.losses.inputs import checked
 
 
@@ -68,12 +68,13 @@ class RunningDenominators(nn.Module):
         counts = class_counts(labels, logits)
         samples = counts.sum()
         others = samples - counts if self.objective == "nonl" else samples.expand_as(counts)
-        log_means = denominators(self.objective, logits, labels) - others.clamp_min(1).log()
+        log_sums, own = columns(self.objective, logits, labels)
+        log_means = log_sums - others.clamp_min(1).log()
         estimate = self._estimate(log_means.detach(), others > 0).to(logits)
         usable = ~estimate.isneginf()
         # A column that has no sample now has the mean exp(-inf) = 0 and so no gradient.
         ratio = (log_means - estimate.where(usable, 0)).exp()
-        positives = own_logits(logits, labels, usable).sum() / samples.clamp_min(1)
+        positives = counted(own, labels, usable).sum() / samples.clamp_min(1)
         prior = self.prior.to(logits)
         surrogate = (prior * ratio).sum() - positives
         value = (prior * estimate.where(usable, 0)).sum() - positives.detach()
