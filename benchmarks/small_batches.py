@@ -1,6 +1,6 @@
 """Batches smaller than the number of classes: NONL as it is, with running denominators, and with balanced batches.
 
-    python benchmarks/small_batches.py --data FOLDER --out small_batches.json
+    python -m benchmarks.small_batches --data FOLDER --out small_batches.json
 
 Trains a small network on the same number of images for every batch size and method, several seeds each; the learning
 rate of a batch size is the one of three at which plain NONL ends with the best accuracy on seed 0, so that ties go to
