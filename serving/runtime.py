@@ -80,7 +80,7 @@ class Runtime:
             "architecture": bundle.config["architecture"],
             "objective": bundle.record["objective"],
             "temperature": bundle.temperature,
-            "readout": bundle.record.get("readout", {"kind": "cosine"})["kind"],
+            "readout": bundle.readout["kind"],
             "offsets": bundle.offsets.tolist(),
             "dim": bundle.prototypes.shape[1],
             "input_size": bundle.preprocessing.size,

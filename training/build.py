@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -92,6 +93,8 @@ def build_parts(recipe: Recipe, num_classes: int, steps_per_epoch: int) -> Parts
 
 
 def _build_gradients(recipe: Recipe, model: PrototypeModel, accelerator: Accelerator) -> Gradients:
+    if recipe.compile and accelerator.device.type == "cpu":
+        _check_compiler()
     # Same parameters, so that evaluation and checkpoints need not know of it.
     compiled: Any = torch.compile(model) if recipe.compile else model
     objective, size = OBJECTIVES[recipe.objective], recipe.micro_batch_size
@@ -106,3 +109,14 @@ def _parameter_groups(model: PrototypeModel, weight_decay: float) -> list[dict[s
     decayed = [p for p in model.parameters() if p.ndim > 1 and p not in classifier]
     rest = [p for p in model.parameters() if p.ndim <= 1 or p in classifier]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+
+
+def _check_compiler() -> None:
+    from torch._inductor import config
+
+    candidates = [name for name in config.cpp.cxx if name]
+    if not any(shutil.which(name) for name in candidates):
+        raise RecipeError(
+            f"compile = True: torch.compile needs a C++ compiler on a CPU, and {' or '.join(candidates)} is not "
+            "installed: install it, or pass --compile false"
+        )

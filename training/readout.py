@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from torch import Tensor
 
-from training.losses.columns import Objective, check_objective, class_counts, denominators
+from training.losses.columns import Objective, check_objective, class_counts, columns
 from training.losses.inputs import checked
 
 Prior = Literal["training", "uniform"]
@@ -49,7 +49,7 @@ def bayes_offsets(logits: Tensor, labels: Tensor, objective: Objective, *, prior
     if bool((counts == 0).any()):
         absent = (counts == 0).nonzero()[:, 0].tolist()
         raise ValueError(f"classes {absent} have no sample in the training set: their offsets are not known")
-    offsets = -denominators(objective, logits, labels)
+    offsets = -columns(objective, logits, labels)[0]
     if prior == "training":
         offsets = offsets + counts.log()
     return (offsets - offsets.mean()).float()

@@ -61,9 +61,8 @@ def _from_bundle(bundle: Bundle, kwargs: dict[str, Any]) -> PrototypeModel:
     except (RuntimeError, TypeError, ValueError) as error:
         raise BundleError(f"{bundle.path}: config.json does not describe a model of this zoo: {error}") from error
     tensors = load_file(bundle.weights_path)
-    readout = bundle.record.get("readout", {})
-    if "tensor" in readout and args.get("readout") == "cosine":
-        del tensors[readout["tensor"]]
+    if bundle.readout["kind"] == "bayes" and args.get("readout") == "cosine":
+        del tensors[bundle.readout["tensor"]]
     prototypes = bundle.record["prototypes"]["tensor"]
     if args["num_classes"] != config["num_classes"]:
         warnings.warn(

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from tests.training.runs import Start, assert_same_weights, result_of
 from training.build import OBJECTIVES
 from training.gradients import at_once, in_parts
-from training.recipe import Recipe
+from training.recipe import Recipe, RecipeError
 
 
 def make_model() -> nn.Module:
@@ -54,8 +54,18 @@ def test_a_recipe_may_ask_for_compilation(
         return nn.Sequential(model)
 
     monkeypatch.setattr(torch, "compile", compile_model)
+    monkeypatch.setattr("shutil.which", lambda name: name)
     start(tiny(epochs=1), tmp_path / "plain")
     assert not compiled
     start(tiny(epochs=1, compile=True), tmp_path / "compiled")
     assert len(compiled) == 1
     assert_same_weights(tmp_path / "plain", tmp_path / "compiled")
+
+
+def test_without_a_compiler_a_recipe_that_wants_one_says_what_to_do(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(RecipeError, match=r"C\+\+ compiler .* --compile false"):
+        start(tiny(compile=True), tmp_path / "run")
+    assert not (tmp_path / "run").exists()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from training.losses.columns import Objective, check_objective, class_counts, columns, counted, left_out
+from training.losses.columns import Objective, check_objective, class_counts, columns, counted
 from training.losses.inputs import checked
 from training.losses.ranks import Group, logsumexp_over_ranks, sum_over_ranks, world_size
 
@@ -21,9 +21,9 @@ class AccumulatedLoss:
     The loss of a part depends on the others through the K column denominators alone. The first pass, without
     gradients, keeps these and the class counts (2 K numbers, whatever the batch); the second differentiates
 
-    .. math:: \frac1M \Big[\sum_{jc} n_c\, \mathrm{sg}(e^{s_{jc} - D_c})\, s_{jc} - \sum_i s_{i,y_i}\Big]
+    .. math:: \frac1M \Big[\sum_c n_c \sum_j e^{s_{jc} - D_c} - \sum_i s_{i,y_i}\Big]
 
-    over each part. Parts may differ in size. :func:`accumulate` drives it over a model.
+    over each part, with D_c held. Parts may differ in size. :func:`accumulate` drives it over a model.
 
     Args:
         objective: "ntce" or "nonl".
@@ -76,10 +76,10 @@ class AccumulatedLoss:
         logits, labels = checked(logits, labels)
         usable = ~log_sums.isneginf()
         log_sums = log_sums.where(usable, 0)
-        own = logits.gather(1, labels.clamp_min(0)[:, None])[:, 0]
+        part, own = columns(self.objective, logits, labels)
         positives = counted(own, labels, usable).sum()
-        weights = (logits.detach() - log_sums).exp() * counts * usable
-        surrogate = (weights * logits).masked_fill(left_out(self.objective, logits, labels), 0).sum() - positives
+        # d exp(part - D) = sum_j e^{s_jc - D} ds_jc, whatever the other parts are.
+        surrogate = (counts * (part - log_sums).exp()).sum() - positives
         value = (class_counts(labels, logits) * log_sums).sum() - positives.detach()
         scale = world_size(self.group) / counts.sum().clamp_min(1)
         return scale * (value + (surrogate - surrogate.detach()))

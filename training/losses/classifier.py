@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from training.losses.columns import Objective, class_counts, columns, counted, left_out
+from training.losses.columns import Objective, class_counts, columns, counted
 from training.losses.inputs import checked, valid
 from training.losses.ranks import Group, gather, global_mean, logsumexp_over_ranks, sum_over_ranks
 
@@ -79,8 +79,8 @@ def decoupled_normface(logits: Tensor, labels: Tensor) -> Tensor:
     logits, labels = valid(logits, labels, what="logits", columns="K")
     if not len(labels) or logits.shape[1] == 1:
         return logits.sum() * 0
-    others = logits.masked_fill(left_out("nonl", logits, labels), -torch.inf)
-    return (others.logsumexp(1) - logits.gather(1, labels[:, None])[:, 0]).mean()
+    own = labels[:, None]
+    return (logits.scatter(1, own, -torch.inf).logsumexp(1) - logits.gather(1, own)[:, 0]).mean()
 
 
 def ntce(logits: Tensor, labels: Tensor, *, group: Group | None = None, negatives: Negatives = "global") -> Tensor:
@@ -180,7 +180,7 @@ def present_classes(labels: Tensor, *, group: Group | None = None) -> tuple[Tens
     """
     classes = labels[labels >= 0].long().unique()
     if group is not None:
-        classes = gather(classes, group)[0].unique()
+        classes = gather([classes], group)[0][0].unique()
     positions = torch.searchsorted(classes, labels.long())
     return classes, positions.where(labels >= 0, -1)
 

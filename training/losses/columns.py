@@ -19,17 +19,6 @@ def check_objective(objective: str) -> None:
         )
 
 
-def left_out(objective: Objective, logits: Tensor, labels: Tensor) -> Tensor:
-    """(M, K) bool, what a column's denominator leaves out.
-
-    That is every sample without a label, and for NONL each sample in the column of its own class.
-    """
-    unlabelled = labels.lt(0)[:, None].expand_as(logits)
-    if objective == "ntce":
-        return unlabelled
-    return unlabelled.scatter(1, labels.clamp_min(0)[:, None], True)
-
-
 class _Columns(torch.autograd.Function):
     # By itself autograd would hold the masked copy, its exponentials and two M x K gradients; here it is one of each.
     @staticmethod
@@ -70,11 +59,6 @@ def columns(objective: Objective, logits: Tensor, labels: Tensor) -> tuple[Tenso
     """
     log_sums, own = _Columns.apply(logits, labels, objective)
     return log_sums, own
-
-
-def denominators(objective: Objective, logits: Tensor, labels: Tensor) -> Tensor:
-    """The first of :func:`columns`."""
-    return columns(objective, logits, labels)[0]
 
 
 def class_counts(labels: Tensor, logits: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from training.losses.inputs import check_temperature, in_float32, valid
+from training.losses.inputs import check_temperature, valid
 from training.losses.ranks import Group, gather, global_mean
 
 NoPositive = Literal["skip", "zero"]
@@ -95,8 +95,7 @@ def scl_with_prototypes(
         )
     if not 0 <= copies < math.inf:
         raise ValueError(f"copies must be a finite number >= 0, not {copies}; its limit is normface on the cosines")
-    prototypes = in_float32(prototypes).to(embeddings.dtype)
-    return _contrast(embeddings, labels, prototypes, copies, temperature, group, no_positive)
+    return _contrast(embeddings, labels, prototypes.to(embeddings.dtype), copies, temperature, group, no_positive)
 
 
 def _checked(embeddings: Tensor, labels: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -117,8 +116,7 @@ def _contrast(
         raise ValueError(f'no_positive must be "skip" or "zero", not {no_positive!r}')
     keys, key_labels, start = anchors, labels, 0
     if group is not None:
-        keys, start = gather(anchors, group)
-        key_labels, _ = gather(labels, group)
+        (keys, key_labels), start = gather([anchors, labels], group)
     with torch.autocast(anchors.device.type, enabled=False):
         scores = anchors @ keys.T / temperature
         fixed = None if prototypes is None or not copies else anchors @ prototypes.T / temperature

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -73,18 +74,21 @@ class _Gather(torch.autograd.Function):
         return summed.split(ctx.counts)[dist.get_rank(ctx.group)], None, None
 
 
-def gather(rows: Tensor, group: Group) -> tuple[Tensor, int]:
+def gather(tensors: Sequence[Tensor], group: Group) -> tuple[list[Tensor], int]:
     """The rows of all ranks, in their order, and where the own ones start; the ranks may hold different numbers.
 
     Its backward pass sums over the ranks, so that a row's gradient holds what every rank's loss asks of it.
+
+    Args:
+        tensors: of equal length on one rank, such as embeddings and their labels.
+        group: the ranks.
     """
     rank = dist.get_rank(group)
-    sizes = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=rows.device)
-    sizes[rank] = len(rows)
+    sizes = torch.zeros(dist.get_world_size(group), dtype=torch.int64, device=tensors[0].device)
+    sizes[rank] = len(tensors[0])
     dist.all_reduce(sizes, dist.ReduceOp.SUM, group)
     counts = sizes.tolist()
-    everything: Tensor = _Gather.apply(rows, counts, group)
-    return everything, sum(counts[:rank])
+    return [_Gather.apply(rows, counts, group) for rows in tensors], sum(counts[:rank])
 
 
 def global_mean(local_sum: Tensor, count: Tensor, group: Group | None, *, share: Tensor | None = None) -> Tensor:

@@ -167,6 +167,11 @@ class Bundle:
         return float(self.record["temperature"])
 
     @property
+    def readout(self) -> Mapping[str, Any]:
+        """``kind`` is "cosine", or "bayes" with ``prior`` and the ``tensor`` of the offsets."""
+        return _readout(self.config)
+
+    @property
     def onnx_path(self) -> Path:
         """The file ``model.onnx``."""
         return self.path / "model.onnx"
@@ -221,9 +226,14 @@ def _read_prototypes(folder: Path, config: Mapping[str, Any]) -> NDArray[np.floa
     return np.asarray(prototypes, dtype=np.float32)
 
 
-def _read_offsets(folder: Path, config: Mapping[str, Any]) -> NDArray[np.float32]:
+def _readout(config: Mapping[str, Any]) -> Mapping[str, Any]:
     # Bundles of before the readout existed have none.
-    entry = config["protozoo"].get("readout", {"kind": "cosine"})
+    readout: Mapping[str, Any] = config["protozoo"].get("readout", {"kind": "cosine"})
+    return readout
+
+
+def _read_offsets(folder: Path, config: Mapping[str, Any]) -> NDArray[np.float32]:
+    entry = _readout(config)
     classes = int(config["num_classes"])
     if entry["kind"] == "cosine":
         return np.zeros(classes, np.float32)
