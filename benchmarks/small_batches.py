@@ -15,6 +15,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,19 @@ from torch import Tensor, nn
 
 from training.augment import random_crop_flip
 from training.data import ImageData, load_data
-from training.evaluation import to_input, to_tensor
+from training.evaluation import run_model, to_input, to_tensor
 from training.losses import RunningDenominators, nonl
 from training.metrics import neural_collapse
 from training.readout import bayes_offsets
 from zoo.bundle import Preprocessing
+from zoo.models.base import PrototypeModel
 from zoo.models.heads import PrototypeHead
 
 METHODS = ("batch", "balanced", "running", "running, balanced")
 RATES = (0.5, 1.0, 2.0)
 
 
-class SmallNetwork(nn.Module):
+class SmallNetwork(PrototypeModel):
     """Four convolutions and a signed prototype head."""
 
     def __init__(self, classes: int, dim: int, temperature: float) -> None:
@@ -44,11 +46,14 @@ class SmallNetwork(nn.Module):
         for channels, stride in ((32, 2), (64, 2), (128, 1), (256, 2)):
             layers += [nn.Conv2d(before, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
             before = channels
-        self.features = nn.Sequential(*layers)
+        self.backbone = nn.Sequential(*layers)
         self.head = PrototypeHead(before, classes, embed_dim=dim, temperature=temperature)
 
-    def forward(self, images: Tensor, pre_logits: bool = False) -> Tensor:
-        return self.head(self.features(images), pre_logits)
+    def forward_features(self, x: Tensor) -> Tensor:
+        return self.backbone(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
 
 
 def shuffled(labels: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
@@ -106,22 +111,15 @@ def train(data: ImageData, preprocessing: Preprocessing, args: argparse.Namespac
     return {**setting, "seconds": round(time.monotonic() - started, 1), **measure(model, data, preprocessing)}
 
 
-@torch.inference_mode()
 def measure(model: SmallNetwork, data: ImageData, preprocessing: Preprocessing) -> dict[str, float]:
     """Accuracy of both readouts, the objective over the whole training set, and how far classes have collapsed."""
-    model.eval()
-    embeddings, labels = [], []
-    for split in (data.train, data.test):
-        parts = to_tensor(split).split(1000)
-        embeddings.append(torch.cat([model(to_input(part, preprocessing), pre_logits=True) for part in parts]))
-        labels.append(torch.from_numpy(split.labels))
-    train_logits, test_logits = (model.head.fc(rows) for rows in embeddings)
-    offsets = bayes_offsets(train_logits, labels[0], "nonl")
-    collapse = neural_collapse(embeddings[0], labels[0], model.head.fc.prototypes)
+    train, test = (run_model(model, split, preprocessing) for split in (data.train, data.test))
+    offsets = bayes_offsets(train.logits, train.labels, "nonl")
+    collapse = neural_collapse(train.embeddings, train.labels, model.prototypes)
     return {
-        "cosine": float((test_logits.argmax(1) == labels[1]).double().mean()),
-        "bayes": float(((test_logits + offsets).argmax(1) == labels[1]).double().mean()),
-        "population_nonl": float(nonl(train_logits, labels[0])),
+        "cosine": test.accuracy(),
+        "bayes": replace(test, logits=test.logits + offsets).accuracy(),
+        "population_nonl": float(nonl(train.logits, train.labels)),
         "cdnv": collapse.cdnv,
         "weight_alignment": collapse.weight_alignment,
     }
@@ -174,7 +172,8 @@ def main() -> None:
     for size in args.batches:
         tried = [run(batch=size, method="batch", rate=rate, seed=0) for rate in RATES]
         rate = max(tried, key=lambda done: done["cosine"])["rate"]
-        methods = METHODS if size < 1024 else METHODS[:2]
+        # A running estimate is for batches that cannot hold every class.
+        methods = METHODS if size < len(data.classes) else METHODS[:2]
         for seed in range(args.seeds):
             for method in methods:
                 run(batch=size, method=method, rate=rate, seed=seed)

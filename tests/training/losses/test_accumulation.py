@@ -75,6 +75,11 @@ def gradients(model: nn.Module) -> list[Tensor]:
     return [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
 
 
+def assert_same_gradients(model: nn.Module, other: nn.Module) -> None:
+    for gradient, wanted in zip(gradients(model), gradients(other), strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-13)
+
+
 @by_objective
 def test_a_model_gets_the_gradients_of_the_large_batch(objective: str) -> None:
     batches = micro_batches(4, 8)
@@ -86,8 +91,7 @@ def test_a_model_gets_the_gradients_of_the_large_batch(objective: str) -> None:
     expected.backward()
     assert not value.requires_grad
     torch.testing.assert_close(value, expected.detach(), rtol=0, atol=1e-12)
-    for gradient, wanted in zip(gradients(model), gradients(other), strict=True):
-        torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-13)
+    assert_same_gradients(model, other)
 
 
 def test_ordinary_accumulation_gives_other_gradients() -> None:
@@ -116,8 +120,7 @@ def test_both_passes_draw_the_same_dropout(objective: str) -> None:
     assert torch.equal(after, torch.rand(1))
     expected.backward()
     torch.testing.assert_close(value, expected.detach(), rtol=0, atol=1e-12)
-    for gradient, wanted in zip(gradients(model), gradients(other), strict=True):
-        torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-13)
+    assert_same_gradients(model, other)
 
 
 @by_objective
@@ -130,8 +133,7 @@ def test_batchnorm_sees_each_micro_batch_once(objective: str) -> None:
     expected = WHOLE[objective](logits, torch.cat([labels for _, labels in batches]))
     expected.backward()
     torch.testing.assert_close(value, expected.detach(), rtol=0, atol=1e-12)
-    for gradient, wanted in zip(gradients(model), gradients(other), strict=True):
-        torch.testing.assert_close(gradient, wanted, rtol=0, atol=1e-13)
+    assert_same_gradients(model, other)
     for buffer, wanted in zip(model.buffers(), other.buffers(), strict=True):
         assert torch.equal(buffer, wanted)
 
