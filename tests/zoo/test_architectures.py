@@ -94,6 +94,19 @@ def test_the_shortcut_of_option_a_subsamples_and_pads():
     assert shortcut[:, :8].abs().sum() == shortcut[:, 24:].abs().sum() == 0
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_every_channel_of_a_new_model_can_learn(name):
+    # Zeros from a padding shortcut, plus a residual branch whose last scale starts at 0, never leave their ReLU.
+    model = timm.create_model(name, num_classes=7)
+    for module in model.modules():
+        if isinstance(module, torch.nn.ReLU):
+            module.register_forward_hook(lambda module, inputs, output: active.append((output > 0).any((0, 2, 3))))
+    active = []
+    model(torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert len(active) > 10
+    assert all(bool(channels.all()) for channels in active)
+
+
 def test_models_can_be_built_without_memory():
     with torch.device("meta"):
         model = timm.create_model("proto_resnet20_cifar", prototypes="fixed")

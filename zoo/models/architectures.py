@@ -172,6 +172,10 @@ class ProtoCifarResNet(ProtoResNet):
         self.feature_info += [{**entry, "reduction": 2**stage} for stage, entry in enumerate(info)]
         self.num_features = channels[-1]
         self.init_weights(zero_init_last=zero_init_last)
+        for stage in (self.layer2, self.layer3):
+            # With a zero scale, a channel that the shortcut pads with zeros would be 0 before its ReLU, and so without
+            # a gradient for ever.
+            nn.init.ones_(stage[0].bn2.weight)  # type: ignore[arg-type]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 64, H/4, W/4)."""
