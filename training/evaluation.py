@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from training.data import DataError, Split, load_data
+from training.data import DataError, Split, StoredSplit, evaluation_batches, load_data, to_input, to_tensor
 from training.metrics import neural_collapse
 from zoo.bundle import Bundle, Preprocessing, find
 from zoo.loading import create_model
 from zoo.models.base import PrototypeModel
+
+__all__ = [
+    "FALSE_POSITIVE_RATES",
+    "OPEN_SET_DEFINITION",
+    "Outputs",
+    "collapse",
+    "evaluate_bundle",
+    "open_set_thresholds",
+    "run_model",
+    "to_input",
+    "to_tensor",
+]
 
 FALSE_POSITIVE_RATES = (0.01, 0.05, 0.1)
 OPEN_SET_DEFINITION = (
@@ -21,18 +32,6 @@ OPEN_SET_DEFINITION = (
     "taken for known; estimated on the test images by leaving out, for each, the prototype of its own class. The "
     "classes left out were seen in training, so the estimate is optimistic for classes that were not"
 )
-
-
-def to_input(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """uint8 (N, 3, H, W) -> float32, normalised, channels_last."""
-    mean = torch.tensor(preprocessing.mean, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(preprocessing.std, device=images.device).view(1, 3, 1, 1)
-    return ((images.float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
-
-
-def to_tensor(split: Split) -> Tensor:
-    """uint8 (N, H, W, 3) array -> uint8 (N, 3, H, W) tensor."""
-    return torch.from_numpy(split.images).permute(0, 3, 1, 2)
 
 
 @dataclass(frozen=True)
@@ -54,22 +53,18 @@ class Outputs:
         return float((self.logits.argmax(1) == self.labels).double().mean())
 
 
-def _batches(split: Split, size: int) -> Iterator[Tensor]:
-    images = to_tensor(split)
-    for start in range(0, len(images), size):
-        yield images[start : start + size]
-
-
 @torch.inference_mode()
-def run_model(model: PrototypeModel, split: Split, preprocessing: Preprocessing, *, batch_size: int = 500) -> Outputs:
+def run_model(
+    model: PrototypeModel, split: Split | StoredSplit, preprocessing: Preprocessing, *, batch_size: int = 500
+) -> Outputs:
     """Logits and embeddings of every image, in evaluation mode and in the caller's autocast state."""
     was_training = model.training
     model.eval()
-    device = next(model.parameters()).device
+    device, dtype = next((parameter.device, parameter.dtype) for parameter in model.parameters())
     logits, embeddings = [], []
     try:
-        for images in _batches(split, batch_size):
-            features = model.forward_features(to_input(images.to(device), preprocessing))
+        for images in evaluation_batches(split, preprocessing, batch_size):
+            features = model.forward_features(to_input(images.to(device), preprocessing).to(dtype))
             logits.append(model.forward_head(features).float().cpu())
             embeddings.append(model.forward_head(features, pre_logits=True).float().cpu())
     finally:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
-from training.data import Split
+from training.data import ImageData, Split, StoredSplit
 from zoo.errors import ProtozooError
 
 
-def long_tailed(split: Split, imbalance: float, *, seed: int) -> Split:
+def long_tailed(split: Split | StoredSplit, imbalance: float, *, seed: int) -> Split | StoredSplit:
     r"""Keep :math:`n_c = n_{max} \cdot f^{c/(K-1)}` images of class c, the exponential profile.
 
     Args:
@@ -35,5 +37,12 @@ def long_tailed(split: Split, imbalance: float, *, seed: int) -> Split:
         share = imbalance ** (label / max(len(counts) - 1, 1))
         wanted = min(max(round(int(counts.max()) * share), 1), int(count))
         kept.append(generator.permutation(np.flatnonzero(split.labels == label))[:wanted])
-    order = np.sort(np.concatenate(kept))
-    return Split(split.images[order], split.labels[order])
+    return split.subset(np.sort(np.concatenate(kept)))
+
+
+def with_long_tail(data: ImageData, imbalance: float, *, seed: int) -> ImageData:
+    """``data`` with a long-tailed training split, and a name that says so; for a factor of 1, itself."""
+    if imbalance == 1:
+        return data
+    tail = long_tailed(data.train, imbalance, seed=seed)
+    return replace(data, train=tail, name=f"{data.name}, long-tailed ({imbalance:g})")

@@ -1,10 +1,29 @@
 from __future__ import annotations
 
+import itertools
+import math
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
+from torchvision.transforms import v2
 
-from training.augment import random_crop_flip
+from training.augment import (
+    ASPECTS,
+    Draws,
+    blurred,
+    crop,
+    crop_boxes,
+    draw,
+    finish,
+    jittered,
+    random_crop_flip,
+    resized_crop,
+)
+from training.recipe import Recipe
 
 
 def pictures(count: int = 40, height: int = 7, width: int = 9) -> Tensor:
@@ -74,4 +93,174 @@ def test_input_stays_as_it_was() -> None:
     images = pictures()
     before = images.clone()
     random_crop_flip(images, padding=2, flip=True, generator=seeded())
+    assert torch.equal(images, before)
+
+
+def recipe(augmentation: str, **fields: Any) -> Recipe:
+    return Recipe(objective="nonl", architecture="any", epochs=1, lr=1, augmentation=augmentation, **fields)
+
+
+def drawn(augmentation: str, count: int, seed: int = 0, **fields: Any) -> Draws:
+    return draw(recipe(augmentation, **fields), count, np.random.default_rng(seed))
+
+
+def floats(count: int = 6, size: int = 20) -> Tensor:
+    """Pictures in [0, 1], some of one grey, and with their extremes."""
+    images = torch.rand(count, 3, size, size, generator=seeded())
+    images[:, :, :3] = images[:, :1, :3]
+    images[:, :, 3, :4] = torch.tensor([0.0, 1.0, 0.5, 0.0])
+    return images
+
+
+def naive_box(share: list[float], aspect: list[float], place: list[float], height: int, width: int) -> list[int]:
+    """torchvision's loop, with what it draws given; its draw of the place scaled from [0, 1)."""
+    for area, ratio in zip(share, aspect, strict=True):
+        w, h = round(math.sqrt(area * height * width * ratio)), round(math.sqrt(area * height * width / ratio))
+        if 0 < w <= width and 0 < h <= height:
+            return [int(place[0] * (height - h + 1)), int(place[1] * (width - w + 1)), h, w]
+    w, h = width, height
+    if width / height < min(ASPECTS):
+        h = round(width / min(ASPECTS))
+    elif width / height > max(ASPECTS):
+        w = round(height * max(ASPECTS))
+    return [(height - h) // 2, (width - w) // 2, h, w]
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (20, 90), (90, 20), (375, 500), (3, 200), (1, 1)])
+def test_boxes_of_resized_crops_are_torchvisions(height: int, width: int) -> None:
+    draws = drawn("resized_crop", 300, crop_scale=(0.2, 1.0))
+    boxes = crop_boxes(draws, height, width)
+    expected = [
+        naive_box(*(draws[name][row].tolist() for name in ("share", "aspect", "place")), height, width)
+        for row in range(300)
+    ]
+    assert boxes.tolist() == expected
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, :2] + boxes[:, 2:] <= [height, width]).all()
+    assert (boxes[:, 2:] >= 1).all()
+
+
+def test_shares_and_aspects_fill_the_range_of_the_recipe() -> None:
+    draws = drawn("resized_crop", 2000, crop_scale=(0.3, 0.6))
+    boxes = crop_boxes(draws, 1000, 1000)
+    share, aspect = boxes[:, 2] * boxes[:, 3] / 1e6, boxes[:, 3] / boxes[:, 2]
+    assert 0.299 < share.min() < 0.31
+    assert 0.59 < share.max() < 0.601
+    assert share.mean() == pytest.approx(0.45, abs=0.01)
+    assert 0.749 < aspect.min() < 0.76
+    assert 1.32 < aspect.max() < 1.335
+    assert np.log(aspect).mean() == pytest.approx(0, abs=0.02)
+    assert 0.45 < draws["mirrored"].mean() < 0.55
+
+
+BOXES = torch.tensor([[0, 0, 20, 30], [3, 5, 7, 9], [19, 29, 1, 1], [2, 0, 18, 30], [0, 4, 20, 3], [5, 5, 12, 12]])
+
+
+@pytest.mark.parametrize("size", [5, 12, 64])
+def test_resized_crops_are_torchvisions(size: int) -> None:
+    """Larger and smaller ones, with antialiasing, each image its box."""
+    images = torch.rand(len(BOXES), 3, 20, 30, generator=seeded())
+    outputs = resized_crop(images, BOXES, size)
+    for output, image, box in zip(outputs, images, BOXES.tolist(), strict=True):
+        expected = v2.functional.resized_crop(image, *box, [size, size], antialias=True)
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("size", [5, 12, 64])
+def test_resized_crops_are_pillows_to_its_rounding(size: int) -> None:
+    images = torch.randint(0, 256, (len(BOXES), 3, 20, 30), dtype=torch.uint8, generator=seeded())
+    outputs = resized_crop(images, BOXES, size).permute(0, 2, 3, 1) * 255
+    for output, image, (top, left, height, width) in zip(outputs, images, BOXES.tolist(), strict=True):
+        picture = Image.fromarray(image.permute(1, 2, 0).numpy()).crop((left, top, left + width, top + height))
+        expected = np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR))
+        assert np.abs(output.numpy() - expected).max() <= 1.001
+
+
+NEUTRAL = np.array([1, 1, 1, 0], np.float32)
+ADJUST = (
+    v2.functional.adjust_brightness,
+    v2.functional.adjust_contrast,
+    v2.functional.adjust_saturation,
+    v2.functional.adjust_hue,
+)
+
+
+@pytest.mark.parametrize("change", range(4))
+@pytest.mark.parametrize("value", [-1.0, -0.4, 0.3, 1.0])
+def test_each_change_of_colour_is_torchvisions(change: int, value: float) -> None:
+    images = floats()
+    factors = np.tile(NEUTRAL, (6, 1))
+    factors[:, change] += value * (0.4 if change < 3 else 0.5)
+    outputs = jittered(images, factors, np.tile(np.arange(4), (6, 1)))
+    expected = ADJUST[change](images, float(factors[0, change]))
+    torch.testing.assert_close(outputs, expected, atol=1e-4, rtol=0)  # its grey has .2989 for red
+
+
+def test_every_image_has_its_own_changes_of_colour_in_its_own_order() -> None:
+    images = floats(24)
+    order = np.array(list(itertools.permutations(range(4))))
+    factors = (NEUTRAL + np.random.default_rng(0).uniform(-0.1, 0.1, (24, 4)) * [4, 4, 4, 1]).astype(np.float32)
+    outputs = jittered(images, factors, order)
+    for output, image, row, turns in zip(outputs, images, factors, order, strict=True):
+        expected = image
+        for change in turns:
+            expected = ADJUST[change](expected, float(row[change]))
+        torch.testing.assert_close(output, expected, atol=1e-4, rtol=0)  # its grey has .2989 for red
+
+
+def test_neutral_changes_of_colour_leave_an_image_as_it_is() -> None:
+    images = floats()
+    assert torch.equal(jittered(images, np.tile(NEUTRAL, (6, 1)), np.tile(np.arange(4), (6, 1))), images)
+
+
+@pytest.mark.parametrize(("size", "taps"), [(8, 1), (20, 3), (32, 3), (224, 23)])
+def test_blur_is_torchvisions_over_a_tenth_of_the_side(size: int, taps: int) -> None:
+    images = torch.rand(3, 3, size, size, generator=seeded())
+    sigmas = torch.tensor([0.1, 0.8, 2.0])
+    outputs = blurred(images, sigmas)
+    for output, image, sigma in zip(outputs, images, sigmas.tolist(), strict=True):
+        expected = v2.functional.gaussian_blur(image, [taps, taps], [sigma, sigma])
+        torch.testing.assert_close(output, expected, atol=1e-5, rtol=0)
+
+
+def test_contrastive_draws_have_simclrs_shares() -> None:
+    draws = drawn("contrastive", 4000, blur=0.5)
+    changed = (draws["factors"] != NEUTRAL).any(1)
+    assert changed.mean() == pytest.approx(0.8, abs=0.03)
+    assert draws["grey"].mean() == pytest.approx(0.2, abs=0.03)
+    assert draws["blurred"].mean() == pytest.approx(0.5, abs=0.03)
+    assert not drawn("contrastive", 4000)["blurred"].any()
+    widest = np.abs(draws["factors"] - NEUTRAL).max(0)
+    np.testing.assert_allclose(widest, [0.4, 0.4, 0.4, 0.1], rtol=0.01)
+    assert len(np.unique(draws["order"], axis=0)) == 24
+    assert 0.1 <= draws["sigma"].min() < 0.12
+    assert 1.98 < draws["sigma"].max() <= 2
+
+
+def test_finish_does_to_each_image_what_was_drawn_for_it() -> None:
+    images = (floats(64) * 255).byte()
+    draws = drawn("contrastive", 64, blur=0.5)
+    outputs = finish(images, draws)
+    for row in range(64):
+        image = images[row : row + 1].float() / 255
+        if draws["mirrored"][row]:
+            image = v2.functional.horizontal_flip(image)
+        for change in draws["order"][row]:
+            image = ADJUST[change](image, float(draws["factors"][row, change]))
+        if draws["grey"][row]:
+            image = v2.functional.rgb_to_grayscale(image, num_output_channels=3)
+        if draws["blurred"][row]:
+            image = v2.functional.gaussian_blur(image, [3, 3], [float(draws["sigma"][row])] * 2)
+        torch.testing.assert_close(outputs[row : row + 1], image, atol=5e-4, rtol=0)
+
+
+@pytest.mark.parametrize("augmentation", ["none", "crop", "crop_flip", "resized_crop", "contrastive"])
+def test_crop_and_finish_leave_their_input_as_it_was(augmentation: str) -> None:
+    images = pictures(height=9)
+    before = images.clone()
+    made = recipe(augmentation, crop_padding=2, blur=1)
+    draws = drawn(augmentation, len(images), crop_padding=2, blur=1)
+    crops = crop(images, draws, made)
+    assert crops.shape == finish(crops, draws).shape == images.shape
+    finish(images, draws)
     assert torch.equal(images, before)

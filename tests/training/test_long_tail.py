@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from training.data import Split
+from training.data import Split, StoredSplit
 from training.long_tail import long_tailed
 from zoo.errors import ProtozooError
 
@@ -47,3 +48,12 @@ def test_a_factor_of_one_keeps_all_and_a_tiny_one_an_image_of_each_class() -> No
 def test_a_factor_out_of_range_is_refused(imbalance: float) -> None:
     with pytest.raises(ProtozooError, match=r"imbalance = .* must lie in \(0, 1\]"):
         long_tailed(balanced(), imbalance, seed=0)
+
+
+def test_images_on_the_disk_are_chosen_as_those_in_memory() -> None:
+    split = balanced(each=50)
+    pictures = [(f"{index}", Image.new("RGB", (1, 1))) for index in range(len(split.labels))]
+    stored = long_tailed(StoredSplit(pictures, np.arange(len(split.labels)), split.labels), 0.1, seed=3)
+    kept = long_tailed(split, 0.1, seed=3)
+    assert np.array_equal(stored.labels, kept.labels)
+    assert np.array_equal(stored.rows, kept.images[:, 0, 0, 0])

@@ -1,9 +1,8 @@
 from __future__ import annotations
 
 import io
-import json
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,42 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from training.data import DataError, ImageData, load_data
+from tests.training.data.files import png, write_parquet
+from training.data import DataError, ImageData, Split, load_data
 from zoo.bundle import Preprocessing
 from zoo.errors import ImageError
 
 NAMES = ["ant", "bee", "cat"]
 
 
-def png(seed: int, size: tuple[int, int] = (16, 16)) -> bytes:
-    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def write_parquet(
-    path: Path,
-    labels: Sequence[int | None],
-    *,
-    names: Sequence[str] | None = None,
-    images: Sequence[bytes] | None = None,
-    info: dict[str, Any] | None = None,
-) -> None:
-    """A file as the Hub has it: a column of {bytes, path}, and the features as JSON in the schema's metadata."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    images = images or [png(index) for index in range(len(labels))]
-    rows = [{"bytes": image, "path": f"{index}.png"} for index, image in enumerate(images)]
-    table = pa.table({"image": rows, "label": pa.array(labels, pa.int64())})
-    if names is not None:
-        features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
-        record = json.dumps({"info": {"features": features, **(info or {})}})
-        table = table.replace_schema_metadata({"huggingface": record})
-    pq.write_table(table, path)
-
-
 def check(data: ImageData, train: int, test: int, size: int = 16) -> None:
     for split, count in ((data.train, train), (data.test, test)):
+        assert isinstance(split, Split)
         assert split.images.shape == (count, size, size, 3)
         assert split.images.dtype == np.uint8
         assert split.labels.shape == (count,)
@@ -66,7 +40,7 @@ def test_digits_are_scikit_learns_with_a_fixed_stratified_split(preprocessing: P
     assert np.array_equal(data.test.labels, again.test.labels)
 
 
-@pytest.mark.parametrize("test", ["val", "test", "validation"])
+@pytest.mark.parametrize("test", ["val", "test", "validation", "valid"])
 def test_image_folder_gives_the_classes_of_its_folders(
     make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing, test: str
 ) -> None:
@@ -135,9 +109,9 @@ def refused(folder: Path, preprocessing: Preprocessing, *words: str, error: type
         assert word in message
 
 
-def test_missing_folder_is_named(tmp_path: Path, preprocessing: Preprocessing) -> None:
+def test_what_is_no_source_is_told_what_is(tmp_path: Path, preprocessing: Preprocessing) -> None:
     missing = tmp_path / "nowhere"
-    refused(missing, preprocessing, str(missing), "neither 'digits' nor a folder")
+    refused(missing, preprocessing, str(missing), "neither a folder", "digits, cifar10", "hfds/<owner>/<name>")
 
 
 def test_folder_of_neither_layout_is_told_both(tmp_path: Path, preprocessing: Preprocessing) -> None:
@@ -205,8 +179,67 @@ def test_parquet_without_a_test_split_is_refused(tmp_path: Path, preprocessing: 
 
 def test_parquet_with_other_columns_is_refused(tmp_path: Path, preprocessing: Preprocessing) -> None:
     for split in ("train", "test"):
-        pq.write_table(pa.table({"img": [1], "fine_label": [0]}), tmp_path / f"{split}.parquet")
-    refused(tmp_path, preprocessing, str(tmp_path / "train.parquet"), "'image' and 'label'", "fine_label")
+        pq.write_table(pa.table({"image": [1], "coarse_label": [0]}), tmp_path / f"{split}.parquet")
+    refused(tmp_path, preprocessing, str(tmp_path / "train.parquet"), "'image' and 'label'", "coarse_label")
+
+
+@pytest.mark.parametrize(
+    ("image", "label", "words"),
+    [([1], [0], ("'image'", "struct of bytes")), ([{"bytes": b""}], ["a"], ("labels as integers",))],
+)
+def test_parquet_columns_of_other_types_are_refused(
+    tmp_path: Path, preprocessing: Preprocessing, image: list[Any], label: list[Any], words: tuple[str, ...]
+) -> None:
+    for split in ("train", "test"):
+        pq.write_table(pa.table({"image": image, "label": label}), tmp_path / f"{split}.parquet")
+    refused(tmp_path, preprocessing, str(tmp_path / "train.parquet"), *words)
+
+
+@pytest.mark.parametrize(("image", "label"), [("img", "fine_label"), ("image", "labels"), ("img", "label")])
+def test_parquet_columns_may_have_the_names_of_the_hubs_cifar_sets(
+    tmp_path: Path, preprocessing: Preprocessing, image: str, label: str
+) -> None:
+    columns = {"image": image, "label": label}
+    write_parquet(tmp_path / "train-00000-of-00001.parquet", [0, 1, 2], names=NAMES, columns=columns)
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", [2, 1], names=NAMES, columns=columns)
+    data = load_data(str(tmp_path), preprocessing)
+    check(data, 3, 2)
+    assert data.classes == tuple(NAMES)
+    assert data.test.labels.tolist() == [2, 1]
+
+
+def test_parquet_files_may_stand_in_a_folder_of_each_split(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    for number, labels in enumerate(([0, 1], [1])):
+        write_parquet(tmp_path / "train" / f"{number:04}.parquet", labels)
+    write_parquet(tmp_path / "validation" / "0000.parquet", [0])
+    data = load_data(str(tmp_path), preprocessing)
+    check(data, 3, 1)
+    assert data.train.labels.tolist() == [0, 1, 1]
+
+
+def test_parquet_split_with_hidden_labels_gives_way_to_the_next(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1, 2], names=NAMES)
+    write_parquet(tmp_path / "test.parquet", [-1, -1], names=NAMES)
+    write_parquet(tmp_path / "validation.parquet", [2], names=NAMES)
+    assert load_data(str(tmp_path), preprocessing).test.labels.tolist() == [2]
+
+
+def test_parquet_download_that_was_cut_short_is_refused(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    write_parquet(tmp_path / "train-00000-of-00002.parquet", [0, 1])
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", [0, 1])
+    refused(tmp_path, preprocessing, "1 of the 2 files", "train-00000-of-00002.parquet")
+
+
+def test_parquet_file_without_the_columns_of_the_first_is_refused(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1])
+    write_parquet(tmp_path / "test.parquet", [0, 1], columns={"image": "image", "label": "labels"})
+    refused(tmp_path, preprocessing, str(tmp_path / "test.parquet"), "no column 'label'")
+
+
+def test_parquet_image_that_is_missing_is_named_by_its_row(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1] * 150, images=[png(0)] * 299 + [None])
+    write_parquet(tmp_path / "test.parquet", [0])
+    refused(tmp_path, preprocessing, f"{tmp_path / 'train.parquet'}: row 299", error=ImageError)
 
 
 def test_parquet_class_without_training_images_is_named(tmp_path: Path, preprocessing: Preprocessing) -> None:

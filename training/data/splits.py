@@ -1,0 +1,108 @@
+"""Labelled images, decoded in memory or encoded on the disk."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zoo.errors import ImageError, ProtozooError
+
+Picture = Path | IO[bytes] | Image.Image
+
+
+class DataError(ProtozooError):
+    """Data that is not there, not of a known layout, or that does not fit the model."""
+
+
+class Pictures(Protocol):
+    """Pictures in any order, from any process: it can be pickled."""
+
+    def __getitem__(self, index: int, /) -> tuple[str, Picture]:
+        """What to call a picture in an error, and the picture."""
+        ...
+
+
+def rgb(picture: Picture, name: str) -> Image.Image:
+    """Decode a picture.
+
+    Raises:
+        ImageError: it cannot be decoded; it is named.
+    """
+    if isinstance(picture, Image.Image):
+        return picture.convert("RGB")
+    try:
+        with Image.open(picture) as image:
+            return image.convert("RGB")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow's parsers raise SyntaxError and ValueError too on damaged files.
+        raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images of one split, in memory.
+
+    Attributes:
+        images: uint8 (N, S, S, 3), RGB, resized and cropped as for evaluation.
+        labels: int64 (N,).
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+
+    def subset(self, indices: NDArray[np.int64]) -> Split:
+        """The images at ``indices``, in their order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class StoredSplit:
+    """Images of one split that are decoded when a batch needs them.
+
+    Attributes:
+        pictures: where they are.
+        rows: int64 (N,), their places in ``pictures``.
+        labels: int64 (N,).
+    """
+
+    pictures: Pictures
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+
+    def subset(self, indices: NDArray[np.int64]) -> StoredSplit:
+        """The images at ``indices``, in their order."""
+        return StoredSplit(self.pictures, self.rows[indices], self.labels[indices])
+
+    def picture(self, index: int) -> Image.Image:
+        """Decode one image, in its own size.
+
+        Raises:
+            ImageError: it cannot be decoded; it is named.
+        """
+        name, picture = self.pictures[int(self.rows[index])]
+        return rgb(picture, name)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """A data set for classification.
+
+    Attributes:
+        name: for records and cards.
+        license: of the data, where its source states one.
+        classes: names, in the order of the labels.
+        train, test: the two splits, both in memory or both on the disk.
+        skipped: names of images that cannot be decoded and were left out.
+    """
+
+    name: str
+    license: str
+    classes: tuple[str, ...]
+    train: Split | StoredSplit
+    test: Split | StoredSplit
+    skipped: tuple[str, ...] = ()
