@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zoo.cli import Commands, main
+
+Protozoo = Callable[..., tuple[int, str, str]]
+KINDS = ("prototypes", "linear", "normalized", "cached")
+
+
+@pytest.fixture
+def protozoo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Protozoo:
+    """protozoo("probe", ...) -> exit status, standard output, standard error."""
+    point = EntryPoint("probe", "training.probes.cli:probe", "protozoo.commands")
+    monkeypatch.setattr(Commands, "_entry_points", lambda self: {"probe": point})
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["protozoo", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_help_has_an_example(protozoo: Protozoo, kind: str) -> None:
+    status, out, _ = protozoo("probe", kind, "--help")
+    assert status == 0
+    assert f"Example: protozoo probe {kind} runs/scl --data cifar10" in " ".join(out.split())
+
+
+def settings_of(kind: str) -> dict[str, Any]:
+    given = {"epochs": 2, "batch_size": 30, "lr": 0.5, "milestones": [1], "seed": 3, "weight_decay": 0.01}
+    return {} if kind == "prototypes" else given
+
+
+@pytest.mark.parametrize(
+    ("kind", "passes", "images"), [("prototypes", 1, 60), ("linear", 2, 120), ("normalized", 2, 120), ("cached", 1, 60)]
+)
+def test_each_probe_prints_a_line_of_json_and_writes_it(
+    protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path, kind: str, passes: int, images: int
+) -> None:
+    settings = settings_of(kind)
+    words = [word for name, value in settings.items() for word in (f"--{name}", str(value).strip("[]"))]
+    status, out, err = protozoo("probe", kind, run, "--data", colours, "--out", tmp_path / "record.json", *words)
+    assert (status, err) == (0, "")
+    assert len(out.splitlines()) == 1
+    record = json.loads(out)
+    assert record == json.loads((tmp_path / "record.json").read_text())
+    assert record["probe"] == kind
+    assert record["model"] == "proto_resnet20_cifar.scl_colours"
+    assert (record["train_images"], record["test_images"]) == (60, 12)
+    assert 0 <= record["test_accuracy"] <= 1
+    assert (record["cost"]["passes"], record["cost"]["images"]) == (passes, images)
+    assert record["settings"].items() >= settings.items()
+
+
+def test_the_encoders_features_can_be_the_prototypes(protozoo: Protozoo, run: Path, colours: Path) -> None:
+    status, out, _ = protozoo("probe", "prototypes", run, "--data", colours, "--features", "encoder")
+    assert status == 0
+    assert json.loads(out)["features"] == "encoder"
+
+
+def test_the_same_seed_gives_the_same_accuracy_and_the_settings_tell_augmentation_and_temperature(
+    protozoo: Protozoo, run: Path, colours: Path
+) -> None:
+    words = ["probe", "normalized", run, "--data", colours, "--epochs", 1, "--temperature", 0.3, "--batch-size", 20]
+    words += ["--augmentation", "crop"]
+    first, again = (json.loads(protozoo(*words)[1]) for _ in range(2))
+    assert first["test_accuracy"] == again["test_accuracy"]
+    assert first["settings"]["temperature"] == 0.3
+    assert first["settings"]["augmentation"] == "crop"
+
+
+def test_a_run_on_a_long_tail_is_probed_on_the_images_that_it_had(protozoo: Protozoo, run: Path, colours: Path) -> None:
+    result = json.loads((run / "result.json").read_text())
+    result["recipe"] |= {"imbalance": 0.25, "seed": 7}
+    (run / "result.json").write_text(json.dumps(result))
+    record = json.loads(protozoo("probe", "prototypes", run, "--data", colours)[1])
+    assert record["train_images"] == record["cost"]["images"] == 20 + 10 + 5
+    assert record["data"] == "colours, long-tailed (0.25)"
+
+
+def test_mistakes_are_one_line_and_status_2(protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path) -> None:
+    bundle = "proto_resnet20_cifar.nonl_cifar10"
+    for words, message in (
+        (["prototypes", bundle, "--data", colours], "has the classes blue, green, red, ..., "),
+        (["prototypes", tmp_path / "none", "--data", colours], "neither a folder nor a pretrained model"),
+        (["linear", run, "--data", tmp_path / "none"], str(tmp_path / "none")),
+        (["linear", run, "--data", colours, "--lr", "fast"], "--lr"),
+        (["cached", run, "--data", colours, "--epochs", "0"], "epochs = 0"),
+        (["cached", run, "--data", colours, "--protocol", "mnist"], "cifar, imagenet100, imagenet1k"),
+        (["cached", run, "--data", colours, "--device", "abacus"], "device 'abacus' cannot be used"),
+        (["cached", run], "--data"),
+    ):
+        status, out, err = protozoo("probe", *words)
+        assert (status, out) == (2, "")
+        assert message in err
+        assert len(err.splitlines()) == 1
+
+
+def test_an_unfinished_run_is_one_line_and_status_2(protozoo: Protozoo, run: Path, colours: Path) -> None:
+    (run / "result.json").unlink()
+    status, _, err = protozoo("probe", "linear", run, "--data", colours)
+    assert status == 2
+    assert err == f"protozoo: {run} is not finished: run its `protozoo train` again\n"
+
+
+def test_a_record_that_cannot_be_written_is_printed_all_the_same(
+    protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path
+) -> None:
+    status, out, err = protozoo("probe", "prototypes", run, "--data", colours, "--out", tmp_path / "none" / "a.json")
+    assert status == 2
+    assert json.loads(out)["probe"] == "prototypes"
+    assert "cannot be written" in err
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,152 @@
+"""The commands ``probe …``. Torch is imported when they run, not when they are listed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from zoo.errors import ProtozooError
+
+
+@click.group()
+def probe() -> None:
+    """Make a classifier from a trained encoder and measure it: accuracy and cost, as a line of JSON."""
+
+
+def _source(command: Callable[..., None]) -> Callable[..., None]:
+    """What every probe takes."""
+    for option in (
+        click.option(
+            "--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON file to write the record to."
+        ),
+        click.option("--device", default="cpu", show_default=True, help="Torch device."),
+        click.option("--data", required=True, help="Data set, as for `protozoo train`, of the classes of MODEL."),
+        click.argument("model"),
+    ):
+        command = option(command)
+    return command
+
+
+def _trained(command: Callable[..., None]) -> Callable[..., None]:
+    """What the probes that are trained take besides."""
+    for option in (
+        click.option("--seed", type=int, help="Of initialisation, order and augmentation; 0 by default."),
+        click.option("--weight-decay", "--weight_decay", type=float, help="0 by default."),
+        click.option(
+            "--milestones", callback=_numbers, metavar="E,E,...", help="Epochs after which lr falls to a fifth."
+        ),
+        click.option("--lr", type=float, help="Learning rate; the protocol's by default."),
+        click.option("--batch-size", "--batch_size", type=int, help="Images a step; the protocol's by default."),
+        click.option("--epochs", type=int, help="The protocol's by default; its milestones move in proportion."),
+        click.option("--protocol", default="cifar", show_default=True, help="cifar, imagenet100 or imagenet1k."),
+    ):
+        command = option(command)
+    return command
+
+
+def _numbers(_context: click.Context, _option: click.Parameter, value: str | None) -> list[str] | None:
+    return None if value is None else value.split(",")
+
+
+def _augmented(command: Callable[..., None]) -> Callable[..., None]:
+    """What the probes that augment take besides."""
+    for option in (
+        click.option(
+            "--workers", type=click.IntRange(0), default=4, show_default=True, help="Decoders of images on disk."
+        ),
+        click.option(
+            "--augmentation",
+            type=click.Choice(["none", "crop", "crop_flip", "resized_crop"]),
+            help="That of the pretraining by default, without its colours.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@probe.command()
+@_source
+@click.option(
+    "--features",
+    type=click.Choice(["projection", "encoder"]),
+    default="projection",
+    show_default=True,
+    help="Unit outputs of the projection head, or of the pooled encoder.",
+)
+def prototypes(model: str, data: str, device: str, out: Path | None, features: Any) -> None:
+    """Take the class means of MODEL's features as fixed prototypes: one forward pass, no training.
+
+    MODEL is a bundle (a folder or a zoo name) or the folder of a finished run.
+
+    Example: protozoo probe prototypes runs/scl --data cifar10
+    """
+    from training.probes.record import record_prototypes
+
+    _report(record_prototypes(model, data, features=features, device=device), out)
+
+
+@probe.command()
+@_source
+@_trained
+@_augmented
+def linear(out: Path | None, **given: Any) -> None:
+    """Train a linear classifier with bias on MODEL's frozen encoder, augmenting the images in each epoch.
+
+    MODEL is a bundle (a folder or a zoo name) or the folder of a finished run.
+
+    Example: protozoo probe linear runs/scl --data cifar10 --device cuda
+    """
+    _report(_record("linear", **given), out)
+
+
+@probe.command()
+@_source
+@_trained
+@_augmented
+@click.option("--temperature", type=float, help="Cosines are divided by it; 0.2 by default.")
+def normalized(out: Path | None, **given: Any) -> None:
+    """Train a classifier by cosine without bias (NormFace) on MODEL's frozen encoder, augmenting in each epoch.
+
+    MODEL is a bundle (a folder or a zoo name) or the folder of a finished run.
+
+    Example: protozoo probe normalized runs/scl --data cifar10 --device cuda
+    """
+    _report(_record("normalized", **given), out)
+
+
+@probe.command()
+@_source
+@_trained
+def cached(out: Path | None, **given: Any) -> None:
+    """Train a linear classifier with bias on features of MODEL's encoder computed once, without augmentation.
+
+    MODEL is a bundle (a folder or a zoo name) or the folder of a finished run.
+
+    Example: protozoo probe cached runs/scl --data cifar10
+    """
+    _report(_record("cached", **given), out)
+
+
+def _record(
+    kind: Any, model: str, data: str, device: str, protocol: str, workers: int = 0, **given: Any
+) -> dict[str, Any]:
+    from training.probes.record import record_trained
+
+    overrides = {name: value for name, value in given.items() if value is not None}
+    return record_trained(kind, model, data, protocol=protocol, overrides=overrides, device=device, workers=workers)
+
+
+def _report(record: dict[str, Any], out: Path | None) -> None:
+    from zoo.files import write_atomically
+
+    # Printed first: a path that cannot be written does not cost the result.
+    click.echo(json.dumps(record))
+    if out is not None:
+        try:
+            write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+        except OSError as error:
+            raise ProtozooError(f"{out} cannot be written ({error.strerror}): the record stands above") from error

@@ -1,0 +1,138 @@
+"""Fixed prototypes and linear probes of a model: the classifier, and what it cost."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from training.data import ImageData, Split, StoredSplit, training_batches
+from training.probes.classifiers import Classifier, CosineClassifier, fit_linear, initial, train
+from training.probes.features import Batches, Features, FrozenEncoder
+from training.prototypes import ClassMeans
+from training.recipe import Recipe
+from zoo.bundle import Preprocessing
+from zoo.errors import ProtozooError
+from zoo.models.base import PrototypeModel
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a classifier took beside the encoder's own training.
+
+    Attributes:
+        passes: over the training set, forward through the encoder.
+        images: training images that went through the encoder; a shuffled epoch leaves its incomplete last batch out.
+        seconds: of the passes and the classifier's training.
+    """
+
+    passes: int
+    images: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A classifier on a frozen encoder.
+
+    Attributes:
+        classifier: features (M, d) -> logits (M, K).
+        features: which ones it takes.
+        cost: of making it.
+    """
+
+    classifier: Classifier
+    features: Features
+    cost: Cost
+
+
+def fixed_prototypes(
+    model: PrototypeModel, data: ImageData, preprocessing: Preprocessing, *, features: Features = "projection"
+) -> Probe:
+    """Class means as the classifier: unit means of the unit features of all training images, one pass, no training.
+
+    Args:
+        model: with a projection head that the contrastive objective has trained.
+        data: whose training split gives the means, by the evaluation transform.
+        preprocessing: of the model.
+        features: "projection", or "encoder" to leave the projection head out.
+
+    Raises:
+        ProtozooError: the features of a class are not finite or cancel.
+
+    Source: the classifier FP of "Neural Collapse by Design" (arXiv 2605.20302), section 4.2. Its code takes a moving
+    average over augmented batches instead (:func:`training.prototypes.ema_class_means`).
+    """
+    encoder, started = FrozenEncoder(model, features), time.perf_counter()
+    means = ClassMeans(len(data.classes), encoder.dim)
+    with encoder.frozen():
+        for rows, labels in encoder.evaluate(data.train, preprocessing):
+            means.update(rows, labels)
+    try:
+        prototypes = means.compute().to(encoder.device)
+    except ValueError as error:
+        raise ProtozooError(f"{data.name} gives no prototypes: {error}") from error
+    return _probe(CosineClassifier(prototypes, temperature=1.0), encoder, started)
+
+
+def probe_linear(
+    model: PrototypeModel, data: ImageData, preprocessing: Preprocessing, recipe: Recipe, *, workers: int = 0
+) -> Probe:
+    """Train a classifier on the encoder's features of images that are augmented anew in each epoch.
+
+    Args:
+        model: whose projection head is left out.
+        data: whose training split to train on.
+        preprocessing: of the model.
+        recipe: of :func:`training.probes.probe_recipe`; "ce" trains standard linear probing, a linear classifier with
+            bias on the pooled features as they are, "normface" the normalised one, without bias on unit features.
+        workers: processes that decode images which are not in memory.
+
+    Returns:
+        The classifier after the last epoch; the released code reports the best epoch on the test set.
+
+    Raises:
+        ProtozooError: the loss is no longer a number.
+
+    Source: LP and NLP of "Neural Collapse by Design" (arXiv 2605.20302), appendix E.2 and table 2.
+    """
+    encoder, started = FrozenEncoder(model, "encoder"), time.perf_counter()
+
+    def batches(epoch: int) -> Batches:
+        return encoder.run(
+            training_batches(data.train, recipe, preprocessing, epoch=epoch, device=encoder.device, workers=workers)
+        )
+
+    with encoder.frozen():
+        start = initial(encoder.dim, len(data.classes), recipe, encoder.device)
+        classifier = train(start, batches, recipe)
+    return _probe(classifier, encoder, started)
+
+
+def probe_cached(model: PrototypeModel, data: ImageData, preprocessing: Preprocessing, recipe: Recipe) -> Probe:
+    """:func:`probe_linear` on features that are computed once, without augmentation.
+
+    Source: "cached LP" of "Neural Collapse by Design" (arXiv 2605.20302), table 14.
+    """
+    encoder, started = FrozenEncoder(model, "encoder"), time.perf_counter()
+    with encoder.frozen():
+        pairs = list(encoder.evaluate(data.train, preprocessing))
+    features, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    return _probe(fit_linear(features, labels, len(data.classes), recipe), encoder, started)
+
+
+def _probe(classifier: Classifier, encoder: FrozenEncoder, started: float) -> Probe:
+    cost = Cost(encoder.passes, encoder.images, time.perf_counter() - started)
+    return Probe(classifier, encoder.features, cost)
+
+
+def top1_accuracy(
+    probe: Probe, model: PrototypeModel, split: Split | StoredSplit, preprocessing: Preprocessing
+) -> float:
+    """Share of the images whose class has the largest logit, in [0, 1]."""
+    encoder, correct = FrozenEncoder(model, probe.features), 0
+    with encoder.frozen():
+        for features, labels in encoder.evaluate(split, preprocessing):
+            correct += int((probe.classifier(features).argmax(1) == labels).sum())
+    return correct / len(split.labels)

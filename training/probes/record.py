@@ -1,0 +1,98 @@
+"""A probe by name: what to probe, on what, how; and the record of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any, Literal
+
+import torch
+
+from training.data import ImageData, load_data
+from training.long_tail import with_long_tail
+from training.probes.features import Features
+from training.probes.pretrained import Pretrained, open_pretrained
+from training.probes.probing import Probe, fixed_prototypes, probe_cached, probe_linear, top1_accuracy
+from training.probes.protocols import probe_recipe
+from zoo.errors import ProtozooError
+
+TrainedKind = Literal["linear", "normalized", "cached"]
+
+_SGD = ("epochs", "batch_size", "lr", "milestones", "step_decay", "momentum", "weight_decay", "seed")
+_AUGMENTED = (*_SGD, "augmentation", "crop_padding", "crop_scale")
+_SETTINGS = {"linear": _AUGMENTED, "normalized": (*_AUGMENTED, "temperature"), "cached": _SGD}
+
+
+def record_prototypes(name_or_path: str, data: str, *, features: Features, device: str) -> dict[str, Any]:
+    """Fixed prototypes of a bundle or run, measured on the test split: see :func:`record_trained`."""
+    pretrained = open_pretrained(name_or_path)
+
+    def make(images: ImageData) -> Probe:
+        return fixed_prototypes(pretrained.model, images, pretrained.preprocessing, features=features)
+
+    return {"probe": "prototypes", **_measured(make, pretrained, data, device), "settings": {}}
+
+
+def record_trained(
+    kind: TrainedKind,
+    name_or_path: str,
+    data: str,
+    *,
+    protocol: str,
+    overrides: Mapping[str, Any],
+    device: str,
+    workers: int,
+) -> dict[str, Any]:
+    """A linear probe of a bundle or run, measured on the test split.
+
+    Args:
+        kind: "linear", "normalized" or "cached".
+        name_or_path: bundle (folder or zoo name) or folder of a finished run.
+        data: as for :func:`training.data.load_data`, with the classes of the model.
+        protocol: of :data:`training.probes.PROTOCOLS`.
+        overrides: fields of the recipe.
+        device: of torch.
+        workers: processes that decode images which are not in memory.
+
+    Returns:
+        Names, accuracy in [0, 1], cost and settings, ready for JSON.
+
+    Raises:
+        ProtozooError: model, data, device or settings cannot be used.
+    """
+    pretrained = open_pretrained(name_or_path)
+    recipe = probe_recipe("normface" if kind == "normalized" else "ce", pretrained, protocol, overrides)
+
+    def make(images: ImageData) -> Probe:
+        if kind == "cached":
+            return probe_cached(pretrained.model, images, pretrained.preprocessing, recipe)
+        return probe_linear(pretrained.model, images, pretrained.preprocessing, recipe, workers=workers)
+
+    settings = {name: getattr(recipe, name) for name in _SETTINGS[kind]}
+    return {"probe": kind, **_measured(make, pretrained, data, device), "settings": settings}
+
+
+def _measured(make: Callable[[ImageData], Probe], pretrained: Pretrained, data: str, device: str) -> dict[str, Any]:
+    try:
+        pretrained.model.to(device).to(memory_format=torch.channels_last)
+    except (RuntimeError, AssertionError) as error:
+        raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    images = _load(pretrained, data)
+    probe = make(images)
+    return {
+        "model": pretrained.name,
+        "data": images.name,
+        "features": probe.features,
+        "train_images": len(images.train.labels),
+        "test_images": len(images.test.labels),
+        "test_accuracy": top1_accuracy(probe, pretrained.model, images.test, pretrained.preprocessing),
+        "cost": {**asdict(probe.cost), "device": device},
+    }
+
+
+def _load(pretrained: Pretrained, data: str) -> ImageData:
+    """The images that the model was trained on, where it was trained on ``data``."""
+    images = load_data(data, pretrained.preprocessing)
+    pretrained.check_classes(images)
+    recipe = pretrained.recipe
+    return with_long_tail(images, recipe.get("imbalance", 1.0), seed=recipe.get("seed", 0))
