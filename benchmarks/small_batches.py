@@ -43,8 +43,9 @@ class SmallNetwork(PrototypeModel):
         super().__init__()
         layers: list[nn.Module] = []
         before = 3
-        for channels, stride in ((32, 2), (64, 2), (128, 1), (256, 2)):
+        for channels, stride, pool in ((32, 2, 1), (64, 1, 2), (128, 1, 2), (192, 1, 1)):
             layers += [nn.Conv2d(before, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
+            layers += [nn.MaxPool2d(pool)] if pool > 1 else []
             before = channels
         self.backbone = nn.Sequential(*layers)
         self.head = PrototypeHead(before, classes, embed_dim=dim, temperature=temperature)
@@ -149,7 +150,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128, 1024])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=300_000, help="images that every run sees")
+    parser.add_argument("--images", type=int, default=150_000, help="images that every run sees")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--temperature", type=float, default=0.1)

@@ -121,7 +121,8 @@ def _config(
             "objective": result["objective"],
             "temperature": model.temperature,
             "prototypes": {
-                "kind": result["model_args"]["prototypes"],
+                # Runs of before this key had no other kind.
+                "kind": result.get("prototypes", "learned"),
                 "tensor": classifier,
                 "sha256": array_sha256(state[classifier].numpy()),
             },

@@ -4,29 +4,43 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler
 from torch import Tensor
 
-from training import losses
-from training.gradients import Gradients, at_once, in_parts
-from training.loop import Parts
+from training.checkpoint import State
+from training.gradients import Forward, Gradients, at_once, in_parts
+from training.objectives import Objective, build_objective
+from training.ranks import Ranks, accelerator_for, synchronise_batchnorm
 from training.recipe import Recipe, RecipeError
+from training.schedule import learning_rates
 from zoo.bundle import Preprocessing
+from zoo.geometry import equidistributed
 from zoo.loading import list_models
 from zoo.models.base import PrototypeModel, timm_model
 
-OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "ce": losses.cross_entropy,
-    "normface": losses.normface,
-    "ntce": losses.ntce,
-    "nonl": losses.nonl,
-}
+
+@dataclass
+class Parts:
+    """What the loop moves: built here, one function each."""
+
+    accelerator: Accelerator
+    ranks: Ranks
+    model: PrototypeModel
+    objective: Objective
+    gradients: Gradients
+    optimizer: torch.optim.Optimizer
+    set_learning_rate: Callable[[int], float]
+
+    @property
+    def state(self) -> State:
+        """What a checkpoint holds."""
+        return State(self.model, self.objective, self.optimizer)
 
 
 def preprocessing_of(recipe: Recipe) -> Preprocessing:
@@ -36,7 +50,8 @@ def preprocessing_of(recipe: Recipe) -> Preprocessing:
 
 def model_args(recipe: Recipe) -> dict[str, Any]:
     """Every argument that fixes what the weights mean: all are written into the bundle."""
-    args: dict[str, Any] = {"head": recipe.head, "temperature": recipe.temperature, "prototypes": "learned"}
+    args: dict[str, Any] = {"head": recipe.head, "temperature": recipe.temperature}
+    args["prototypes"] = "learned" if recipe.prototype_kind == "learned" else "fixed"
     if recipe.readout != "cosine":
         args["readout"] = recipe.readout
     args["classifier"] = "linear" if recipe.objective == "ce" else "cosine"
@@ -46,66 +61,83 @@ def model_args(recipe: Recipe) -> dict[str, Any]:
 
 
 def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:
-    """The recipe's architecture with random weights, channels_last.
+    """The recipe's architecture with random weights, channels_last, and its prototypes where they are fixed.
 
     Raises:
-        RecipeError: the zoo has no such architecture, or it cannot have such a head.
+        RecipeError: the zoo has no such architecture, or it cannot have such a head or so many prototypes.
     """
     if recipe.architecture not in list_models():
         raise RecipeError(f"there is no architecture {recipe.architecture!r}; there are {', '.join(list_models())}")
     torch.manual_seed(recipe.seed)
     try:
         model = timm_model(recipe.architecture, num_classes=num_classes, **model_args(recipe))
+        if recipe.prototype_kind == "fixed":
+            generator = torch.Generator().manual_seed(recipe.seed)
+            model.set_prototypes(equidistributed(num_classes, model.head_hidden_size, generator=generator))
     except ValueError as error:
         raise RecipeError(str(error)) from error
     return model.to(memory_format=torch.channels_last)
 
 
-def build_parts(recipe: Recipe, num_classes: int, steps_per_epoch: int) -> Parts:
-    """Model, objective, optimiser and schedule, on the device that accelerate finds."""
-    # accelerate holds one precision a process and refuses a second; a library's user may train several recipes.
-    AcceleratorState._reset_state()
-    accelerator = Accelerator(mixed_precision="bf16" if recipe.precision == "bf16" else "no")
+def build_parts(
+    recipe: Recipe, labels: np.ndarray[Any, np.dtype[np.int64]], num_classes: int, steps_per_epoch: int, **kwargs: Any
+) -> Parts:
+    """Model, objective, optimiser and schedule, on the device and the ranks that accelerate finds.
+
+    Args:
+        recipe: what to train.
+        labels: (N,) of the training images.
+        num_classes: K.
+        steps_per_epoch: optimiser steps.
+        kwargs: for ``accelerate.Accelerator``: trackers and their folder.
+
+    Raises:
+        RecipeError: something in the recipe does not fit the zoo, timm, or the ranks.
+    """
+    accelerator = accelerator_for(recipe.precision, **kwargs)
+    ranks = Ranks(accelerator)
+    size = min(recipe.batch_size, len(labels))
+    if size % ranks.count:
+        raise RecipeError(
+            f"a batch of {size} images does not divide among {ranks.count} ranks: choose another --batch_size"
+        )
     model = build_model(recipe, num_classes).to(accelerator.device)
+    if recipe.precision == "fp64":
+        model = model.double()
+    if recipe.sync_batchnorm and ranks.count > 1:
+        synchronise_batchnorm(model, accelerator.device)
+    counts = torch.from_numpy(np.bincount(labels, minlength=num_classes)).double()
+    objective = build_objective(recipe, model, counts, ranks.group).to(accelerator.device)
     try:
         optimizer = create_optimizer_v2(
             _parameter_groups(model, recipe.weight_decay), opt=recipe.optimizer, lr=recipe.lr, momentum=recipe.momentum
         )
     except (ValueError, AssertionError, TypeError) as error:
         raise RecipeError(f"optimizer = {recipe.optimizer!r}: {error}") from error
-    warmup = round(min(recipe.warmup_epochs, recipe.epochs) * steps_per_epoch)
-    schedule = CosineLRScheduler(
-        optimizer,
-        t_initial=max(recipe.epochs * steps_per_epoch - warmup, 1),
-        lr_min=recipe.lr * recipe.min_lr,
-        warmup_t=warmup,
-        warmup_lr_init=0.0,
-        warmup_prefix=True,
-        t_in_epochs=False,
-    )
-
-    def set_learning_rate(step: int) -> float:
-        # Step 0 of a warm-up from 0 would be a step of no length.
-        schedule.step_update(step + 1)
-        return float(optimizer.param_groups[0]["lr"])
-
-    return Parts(accelerator, model, _build_gradients(recipe, model, accelerator), optimizer, set_learning_rate)
+    gradients = _build_gradients(recipe, model, objective, accelerator, ranks)
+    schedule = learning_rates(recipe, optimizer, steps_per_epoch)
+    return Parts(accelerator, ranks, model, objective, gradients, optimizer, schedule)
 
 
-def _build_gradients(recipe: Recipe, model: PrototypeModel, accelerator: Accelerator) -> Gradients:
+def _build_gradients(
+    recipe: Recipe, model: PrototypeModel, objective: Objective, accelerator: Accelerator, ranks: Ranks
+) -> Gradients:
     if recipe.compile and accelerator.device.type == "cpu":
         _check_compiler()
-    # Same parameters, so that evaluation and checkpoints need not know of it.
-    compiled: Any = torch.compile(model) if recipe.compile else model
-    objective, size = OBJECTIVES[recipe.objective], recipe.micro_batch_size
-    if size is None or size >= recipe.batch_size:
-        return at_once(compiled, objective, accelerator)
-    return in_parts(compiled, recipe.objective, objective, accelerator, size)
+    # The same parameters, so that evaluation and checkpoints need not know of what wraps them.
+    forward: Any = Forward(model, objective.output)
+    if recipe.compile:
+        forward = torch.compile(forward)
+    forward = accelerator.prepare_model(forward)
+    size = recipe.micro_batch_size
+    if size is None or size * ranks.count >= recipe.batch_size:
+        return at_once(forward, objective, accelerator)
+    return in_parts(forward, recipe.objective, objective, accelerator, size, ranks.group)
 
 
 def _parameter_groups(model: PrototypeModel, weight_decay: float) -> list[dict[str, Any]]:
     """Decay convolutions and projections only: prototypes are scale-invariant, so decay would but raise their step."""
-    classifier = set(model.get_classifier().parameters())
+    classifier: set[Tensor] = set(model.get_classifier().parameters())
     decayed = [p for p in model.parameters() if p.ndim > 1 and p not in classifier]
     rest = [p for p in model.parameters() if p.ndim <= 1 or p in classifier]
     return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]

@@ -1,10 +1,11 @@
-"""Checkpoints without pickle: one safetensors file, replaced atomically."""
+"""Checkpoints without pickle: safetensors files, written atomically, each with its digest in its name."""
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from zoo.errors import ProtozooError
-from zoo.files import write_atomically
+from zoo.files import sha256_of, write_atomically
+
+_DIGITS = 16  # of the digest in a name: enough against damage, which is all that it guards against
 
 
 @dataclass(frozen=True)
@@ -23,52 +26,101 @@ class Progress:
 
     Attributes:
         epoch: epochs done.
-        seconds: time spent in them.
+        step: steps done in the epoch that has begun.
+        seconds: time spent so far, and ``epoch_seconds`` of it in this epoch.
+        loss_sum: of the losses of this epoch's steps.
         history: one mapping of column to value an epoch, as in metrics.csv.
     """
 
-    epoch: int
-    seconds: float
-    history: tuple[dict[str, Any], ...]
+    epoch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    epoch_seconds: float = 0.0
+    loss_sum: float = 0.0
+    history: tuple[dict[str, Any], ...] = ()
 
 
-def save_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write model, optimiser state and progress; a kill leaves the former checkpoint or this one."""
-    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+@dataclass(frozen=True)
+class State:
+    """What moves in a training."""
+
+    model: nn.Module
+    objective: nn.Module
+    optimizer: torch.optim.Optimizer
+
+
+class Checkpoints:
+    """A folder of checkpoints, of which the newest ``keep`` stay."""
+
+    def __init__(self, folder: Path, *, keep: int = 2) -> None:
+        self.folder, self.keep = folder, keep
+
+    def save(self, state: State, progress: Progress, *, steps_per_epoch: int) -> None:
+        """Write everything that a resumption needs; a kill leaves the former checkpoints or this one too.
+
+        Raises:
+            OSError: the disk is full, or the folder has gone.
+        """
+        content = _pack(state, progress)
+        step = progress.epoch * steps_per_epoch + progress.step
+        digest = hashlib.sha256(content).hexdigest()[:_DIGITS]
+        self.folder.mkdir(exist_ok=True)
+        write_atomically(self.folder / f"{step:09}-{digest}.safetensors", content)
+        for old in self._newest_first()[self.keep :]:
+            old.unlink(missing_ok=True)
+
+    def load(self, state: State, say: Callable[[str], None]) -> Progress | None:
+        """Put the newest sound checkpoint into ``state``; None where there has never been one.
+
+        Raises:
+            ProtozooError: all are damaged, or of another model.
+        """
+        paths = self._newest_first()
+        for path in paths:
+            if sha256_of(path)[:_DIGITS] != path.stem.split("-")[1]:
+                say(f"{path} is damaged: trying the one before it")
+                continue
+            return _unpack(path, state)
+        if paths:
+            raise ProtozooError(f"{self.folder} cannot be resumed from (all files damaged): remove the run's folder")
+        return None
+
+    def _newest_first(self) -> list[Path]:
+        return sorted(self.folder.glob("[0-9]*-*.safetensors"), reverse=True)
+
+
+def _pack(state: State, progress: Progress) -> bytes:
+    tensors = {f"model.{name}": tensor for name, tensor in state.model.state_dict().items()}
+    tensors |= {f"objective.{name}": tensor for name, tensor in state.objective.state_dict().items()}
     scalars: dict[str, Any] = {}
-    for index, state in optimizer.state_dict()["state"].items():
-        for name, value in state.items():
+    for index, values in state.optimizer.state_dict()["state"].items():
+        for name, value in values.items():
             target = tensors if isinstance(value, Tensor) else scalars
             target[f"optimizer.{index}.{name}"] = value
-    metadata = {
-        "epoch": str(progress.epoch),
-        "seconds": repr(progress.seconds),
-        "history": json.dumps(progress.history),
-        "optimizer": json.dumps(scalars),
-    }
+    metadata = {"progress": json.dumps(asdict(progress)), "optimizer": json.dumps(scalars)}
     # safetensors stores dense tensors only, channels_last weights among them are not.
-    write_atomically(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata))
+    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
 
 
-def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> Progress:
-    """Put a checkpoint's state into ``model`` and ``optimizer``.
-
-    Raises:
-        ProtozooError: the file is damaged or of another model.
-    """
+def _unpack(path: Path, state: State) -> Progress:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata()
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        model.load_state_dict({n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")})
+        state.model.load_state_dict(dict(_under("model.", tensors)))
+        state.objective.load_state_dict(dict(_under("objective.", tensors)))
         # The hyper-parameters are the recipe's, which the run has checked to be the same.
-        groups = optimizer.state_dict()["param_groups"]
-        optimizer.load_state_dict({"state": _optimizer_state(tensors, metadata), "param_groups": groups})
-        history = tuple(json.loads(metadata["history"]))
-        return Progress(int(metadata["epoch"]), float(metadata["seconds"]), history)
+        groups = state.optimizer.state_dict()["param_groups"]
+        state.optimizer.load_state_dict({"state": _optimizer_state(tensors, metadata), "param_groups": groups})
+        fields = json.loads(metadata["progress"])
+        return Progress(**{**fields, "history": tuple(fields["history"])})
     except (SafetensorError, RuntimeError, OSError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise ProtozooError(f"{path} cannot be resumed from ({reason}): remove its folder to start again") from error
+        raise ProtozooError(f"{path} cannot be resumed from ({reason}): remove the run's folder") from error
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+    return ((name.removeprefix(prefix), tensor) for name, tensor in tensors.items() if name.startswith(prefix))
 
 
 def _optimizer_state(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> dict[int, dict[str, Any]]:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 import click
+
+_DATA = (
+    "'digits', 'cifar10', 'cifar100', 'svhn', 'stl10', 'fashion_mnist', 'hfds/<owner/name>', or a folder in "
+    "ImageFolder or parquet layout."
+)
 
 
 class _RecipeCommand(click.Command):
@@ -28,40 +33,69 @@ class _RecipeCommand(click.Command):
         return [*super().get_params(ctx), *fields]
 
 
-def _parse(value: str) -> Any:
-    """A command-line word as YAML reads it, so that numbers, lists and null mean what they do in a recipe."""
-    import yaml
-
-    try:
-        return yaml.safe_load(value)
-    except yaml.YAMLError:
-        return value
-
-
 @click.command(cls=_RecipeCommand)
 @click.argument("recipe")
-@click.option("--data", required=True, help="'digits', or a folder in ImageFolder or parquet layout.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the run.")
-def train(recipe: str, data: str, out: Path, **overrides: str | None) -> None:
+@click.option("--data", help=_DATA)
+@click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
+@click.option("--print-recipe", is_flag=True, help="Print what would run, as YAML, and end.")
+@click.option("--checkpoint-steps", type=click.IntRange(1), help="Also write a checkpoint every so many steps.")
+@click.option("--checkpoint-minutes", type=float, default=10, show_default=True, help="Minutes between checkpoints.")
+@click.option("--keep-checkpoints", type=click.IntRange(1), default=2, show_default=True, help="Newest ones that stay.")
+@click.option("--track", default="tensorboard", show_default=True, help="accelerate's trackers, with commas; or none.")
+@click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Decoders of images on disk.")
+@click.option("--storage", type=click.Choice(["auto", "memory", "disk"]), default="auto", show_default=True)
+@click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
+def train(
+    recipe: str,
+    data: str | None,
+    out: Path | None,
+    print_recipe: bool,
+    checkpoint_steps: int | None,
+    checkpoint_minutes: float,
+    keep_checkpoints: int,
+    track: str,
+    workers: int,
+    storage: Literal["auto", "memory", "disk"],
+    on_bad_image: Literal["fail", "skip"],
+    **overrides: str | None,
+) -> None:
     """Train RECIPE, a name or a YAML file, on DATA. The same command resumes where it was stopped.
 
     Example: protozoo train nonl_digits --data digits --out runs/digits --epochs 8
     """
-    from training.recipe import load_recipe
+    from training.options import Options
+    from training.recipe import load_recipe, parse_value, printed
+
+    given = {name: parse_value(value) for name, value in overrides.items() if value is not None}
+    chosen = load_recipe(recipe, given)
+    if print_recipe:
+        click.echo(printed(recipe, given), nl=False)
+        return
+    if data is None or out is None:
+        raise click.UsageError("--data and --out are needed: what to train on, and the folder of the run")
     from training.train import train as train_recipe
 
-    given = {name: _parse(value) for name, value in overrides.items() if value is not None}
-    # The record names the data and the recipe, not where they stand on this machine.
-    options = [f"--{name} {shlex.quote(value)}" for name, value in overrides.items() if value is not None]
-    command = " ".join(
-        ["protozoo train", Path(recipe).name, "--data", shlex.quote(Path(data).name), "--out RUN", *options]
+    options = Options(
+        checkpoint_steps=checkpoint_steps,
+        checkpoint_minutes=checkpoint_minutes,
+        keep_checkpoints=keep_checkpoints,
+        trackers=tuple(name for name in track.split(",") if name != "none"),
+        workers=workers,
+        storage=storage,
+        on_bad_image=on_bad_image,
     )
-    train_recipe(load_recipe(recipe, given), data, out, name=Path(recipe).stem, command=command, say=click.echo)
+    # The record names the data and the recipe, not where they stand on this machine.
+    typed = Path(recipe).name if Path(recipe).is_file() else recipe
+    words = [f"--{name} {shlex.quote(value)}" for name, value in overrides.items() if value is not None]
+    command = " ".join(
+        ["protozoo train", shlex.quote(typed), "--data", shlex.quote(Path(data).name), "--out RUN", *words]
+    )
+    train_recipe(chosen, data, out, name=Path(recipe).stem, command=command, say=click.echo, options=options)
 
 
 @click.command()
 @click.argument("bundle")
-@click.option("--data", required=True, help="'digits', or a folder in ImageFolder or parquet layout.")
+@click.option("--data", required=True, help=_DATA)
 def evaluate(bundle: str, data: str) -> None:
     """Measure BUNDLE (a folder or a zoo name) on the test split of DATA: accuracy and collapse, as JSON.
 

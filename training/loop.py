@@ -3,137 +3,192 @@
 from __future__ import annotations
 
 import math
+import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor
 from tqdm import tqdm
 
-from training.augment import random_crop_flip
-from training.checkpoint import Progress, load_checkpoint, save_checkpoint
-from training.data import ImageData
-from training.evaluation import run_model, to_input, to_tensor
-from training.gradients import Gradients
+from training.build import Parts
+from training.checkpoint import Progress
+from training.data import ImageData, steps_per_epoch, training_batches
+from training.options import Options
 from training.recipe import Recipe
 from training.run import Run
+from training.snapshot import snapshot
+from training.stop import StoppedError, StopRequest, stop_on_signals
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
-from zoo.models.base import PrototypeModel
+
+# Reading the loss waits for the device, and asking the other ranks costs an exchange: neither at every step.
+_STEPS_BETWEEN_LOOKS = 10
 
 
 @dataclass
-class Parts:
-    """What the loop moves: built elsewhere, one function each."""
+class Training:
+    """One training, from its checkpoint or from the beginning to the recipe's last epoch."""
 
-    accelerator: Accelerator
-    model: PrototypeModel
-    gradients: Gradients
-    optimizer: torch.optim.Optimizer
-    set_learning_rate: Callable[[int], float]
+    parts: Parts
+    recipe: Recipe
+    data: ImageData
+    preprocessing: Preprocessing
+    run: Run
+    options: Options
+    say: Callable[[str], None]
 
+    def __post_init__(self) -> None:
+        self.steps = steps_per_epoch(len(self.data.train.labels), self.recipe.batch_size)
+        self.size = min(self.recipe.batch_size, len(self.data.train.labels))
 
-def epoch_generator(seed: int, epoch: int) -> torch.Generator:
-    """The only source of chance in an epoch, so that an epoch is a pure function of the state before it."""
-    # Consecutive seeds give correlated Mersenne states at first; a product with a large odd number spreads them.
-    return torch.Generator().manual_seed((seed * 1_000_003 + epoch + 1) * 0x9E3779B97F4A7C15 % 2**63)
+    def fit(self) -> Progress:
+        """Train.
 
+        Raises:
+            ProtozooError: the loss is no longer a number; the checkpoint before it stays.
+            StoppedError: a signal asked for it; a checkpoint stands.
+        """
+        progress = self._resume()
+        self._saved = time.monotonic()
+        total, done = self.recipe.epochs * self.steps, progress.epoch * self.steps + progress.step
+        with (
+            tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, disable=not self.parts.ranks.main) as bar,
+            stop_on_signals() as stop,
+        ):
+            while progress.epoch < self.recipe.epochs:
+                progress = self._end_epoch(self._steps_of_epoch(progress, bar, stop), bar)
+                if self.parts.ranks.any(bool(stop.signal_number)) and progress.epoch < self.recipe.epochs:
+                    self._stop(stop)
+        return progress
 
-def _steps(
-    images: Tensor, labels: Tensor, recipe: Recipe, preprocessing: Preprocessing, generator: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Augmented, normalised batches of one epoch in random order; the incomplete last one is left out."""
-    size = _batch_size(recipe, len(labels))
-    order = torch.randperm(len(labels), generator=generator)
-    for start in range(0, len(labels) - size + 1, size):
-        picked = order[start : start + size].to(images.device)
-        batch = images[picked]
-        if recipe.augmentation != "none":
-            batch = random_crop_flip(
-                batch, padding=recipe.crop_padding, flip=recipe.augmentation == "crop_flip", generator=generator
+    def _resume(self) -> Progress:
+        progress = self.run.checkpoints.load(self.parts.state, self.say)
+        if progress is None:
+            return Progress()
+        if self.parts.ranks.main and progress.history:
+            # A kill may have come between the checkpoint and the history that is written after it.
+            self.run.write_history(progress.history)
+        where = f"epoch {progress.epoch} of {self.recipe.epochs}"
+        if progress.step:
+            where += f" and step {progress.step} of {self.steps}"
+        self.say(f"resuming after {where}")
+        return progress
+
+    def _steps_of_epoch(self, progress: Progress, bar: Any, stop: StopRequest) -> Progress:
+        """What is left of an epoch. Every step is a pure function of the state before it."""
+        parts, ranks = self.parts, self.parts.ranks
+        parts.model.train()
+        parts.objective.train()
+        total = torch.tensor(progress.loss_sum, dtype=torch.float64, device=parts.accelerator.device)
+        began = time.monotonic()
+
+        def now(step: int) -> Progress:
+            seconds = time.monotonic() - began
+            return replace(
+                progress,
+                step=step,
+                loss_sum=self._finite(total, progress.epoch),
+                seconds=progress.seconds + seconds,
+                epoch_seconds=progress.epoch_seconds + seconds,
             )
-        yield to_input(batch, preprocessing), labels[picked]
 
+        batches = training_batches(
+            self.data.train,
+            self.recipe,
+            self.preprocessing,
+            epoch=progress.epoch,
+            start=progress.step,
+            rank=ranks.index,
+            ranks=ranks.count,
+            device=parts.accelerator.device,
+            workers=self.options.workers,
+        )
+        for step, (images, labels) in enumerate(batches, progress.step + 1):
+            rate = parts.set_learning_rate(progress.epoch * self.steps + step - 1)
+            parts.optimizer.zero_grad()
+            inputs = images.double() if self.recipe.precision == "fp64" else images
+            total += ranks.mean(parts.gradients(inputs, labels).double())
+            parts.optimizer.step()
+            bar.update()
+            look = step % _STEPS_BETWEEN_LOOKS == 0
+            if look:
+                mean = self._finite(total, progress.epoch) / step
+                bar.set_postfix(epoch=progress.epoch + 1, loss=f"{mean:.3f}", lr=f"{rate:.4f}", refresh=False)
+            if step == self.steps:
+                break
+            if (look or ranks.group is None) and ranks.any(bool(stop.signal_number)):
+                self._save(now(step))
+                self._stop(stop)
+            if self._is_due(step, look):
+                self._save(now(step))
+        self._rate = rate
+        return now(self.steps)
 
-def _batch_size(recipe: Recipe, count: int) -> int:
-    """The recipe's, or all ``count`` images where there are fewer."""
-    return min(recipe.batch_size, count)
-
-
-def steps_per_epoch(recipe: Recipe, data: ImageData) -> int:
-    """Optimiser steps in an epoch."""
-    count = len(data.train.labels)
-    return count // _batch_size(recipe, count)
-
-
-def fit(
-    parts: Parts,
-    recipe: Recipe,
-    data: ImageData,
-    preprocessing: Preprocessing,
-    run: Run,
-    say: Callable[[str], None],
-) -> Progress:
-    """Train to the recipe's last epoch, from the run's checkpoint where there is one.
-
-    Raises:
-        ProtozooError: the loss is no longer a number; the checkpoint before it stays.
-    """
-    device = parts.accelerator.device
-    images, labels = to_tensor(data.train).to(device), torch.from_numpy(data.train.labels).to(device)
-    progress = Progress(0, 0.0, ())
-    if run.checkpoint.is_file():
-        progress = load_checkpoint(run.checkpoint, parts.model, parts.optimizer)
-        # A kill may have come between the checkpoint and the history that is written after it.
-        run.write_history(progress.history)
-        say(f"resuming after epoch {progress.epoch} of {recipe.epochs}")
-    steps, size = steps_per_epoch(recipe, data), _batch_size(recipe, len(labels))
-    with tqdm(total=recipe.epochs * steps, initial=progress.epoch * steps, unit="step", dynamic_ncols=True) as bar:
-        for epoch in range(progress.epoch, recipe.epochs):
-            started = time.monotonic()
-            batches = _steps(images, labels, recipe, preprocessing, epoch_generator(recipe.seed, epoch))
-            row = _train_epoch(parts, batches, epoch, steps, bar)
-            seconds = time.monotonic() - started
-            row = {"epoch": epoch + 1, **row, "images_per_second": round(steps * size / seconds, 1)}
-            if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
-                with parts.accelerator.autocast():
-                    row["test_accuracy"] = run_model(parts.model, data.test, preprocessing).accuracy()
-            row.setdefault("test_accuracy", None)
-            seconds = time.monotonic() - started
-            progress = Progress(epoch + 1, progress.seconds + seconds, (*progress.history, row))
-            save_checkpoint(run.checkpoint, parts.model, parts.optimizer, progress)
-            run.write_history(progress.history)
-            line = _describe(row, recipe.epochs)
-            run.log(line)
-            bar.write(line)
-    return progress
-
-
-def _train_epoch(
-    parts: Parts, batches: Iterator[tuple[Tensor, Tensor]], epoch: int, steps: int, bar: Any
-) -> dict[str, Any]:
-    parts.model.train()
-    total = torch.zeros((), dtype=torch.float64)
-    for step, (inputs, targets) in enumerate(batches):
-        learning_rate = parts.set_learning_rate(epoch * steps + step)
-        parts.optimizer.zero_grad()
-        value = parts.gradients(inputs, targets).double().cpu()
+    def _finite(self, total: Tensor, epoch: int) -> float:
+        value = float(total)
         if not math.isfinite(value):
             raise ProtozooError(
-                f"the loss became {value.item()} in epoch {epoch + 1}: lower --lr or raise --temperature in a new run"
+                f"the loss became {value} in epoch {epoch + 1}: lower --lr or raise --temperature in a new run"
             )
-        parts.optimizer.step()
-        total += value
-        bar.update()
-        bar.set_postfix(epoch=epoch + 1, loss=f"{value.item():.3f}", lr=f"{learning_rate:.4f}", refresh=False)
-    return {"loss": round(float(total) / steps, 6), "lr": learning_rate}
+        return value
+
+    def _is_due(self, step: int, look: bool) -> bool:
+        """Whether a checkpoint within the epoch is due: by steps exactly, by time where the ranks look up."""
+        every = self.options.checkpoint_steps
+        if every is not None and step % every == 0:
+            return True
+        late = time.monotonic() - self._saved > 60 * self.options.checkpoint_minutes
+        return look and self.parts.ranks.any(late)
+
+    def _end_epoch(self, progress: Progress, bar: Any) -> Progress:
+        began = time.monotonic()
+        speed = self.steps * self.size / progress.epoch_seconds
+        row: dict[str, Any] = {
+            "epoch": progress.epoch + 1,
+            "step": (progress.epoch + 1) * self.steps,
+            "images": (progress.epoch + 1) * self.steps * self.size,
+            "seconds": 0.0,
+            "loss": round(progress.loss_sum / self.steps, 6),
+            "lr": self._rate,
+            "images_per_second": round(speed, 1),
+            **self.parts.objective.end_epoch(self.parts.model),
+            **snapshot(self.parts, self.recipe, self.data, self.preprocessing, progress.epoch + 1),
+        }
+        seconds = progress.seconds + time.monotonic() - began
+        row["seconds"] = round(seconds, 1)
+        progress = Progress(progress.epoch + 1, 0, seconds, 0.0, 0.0, (*progress.history, row))
+        self._save(progress)
+        self._report(progress, bar)
+        return progress
+
+    def _save(self, progress: Progress) -> None:
+        if self.parts.ranks.main:
+            self.run.save_checkpoint(self.parts.state, progress, steps_per_epoch=self.steps)
+        self._saved = time.monotonic()
+
+    def _report(self, progress: Progress, bar: Any) -> None:
+        row = progress.history[-1]
+        numbers = {name: value for name, value in row.items() if isinstance(value, (int, float))}
+        self.parts.accelerator.log(numbers, step=row["step"])
+        if self.parts.ranks.main:
+            self.run.write_history(progress.history)
+            line = _describe(row, self.recipe.epochs)
+            self.run.log(line)
+            bar.write(line)
+
+    def _stop(self, stop: StopRequest) -> None:
+        raise StoppedError(
+            f"stopped, and saved in {self.run.path}: the same command goes on", stop.signal_number or signal.SIGTERM
+        )
 
 
 def _describe(row: dict[str, Any], epochs: int) -> str:
     line = f"epoch {row['epoch']:>3}/{epochs}  loss {row['loss']:8.4f}  {row['images_per_second']:6.0f} images/s"
     if row["test_accuracy"] is not None:
         line += f"  test accuracy {row['test_accuracy']:.2%}"
+    if "reassigned" in row:
+        line += f"  {row['reassigned']} labels reassigned"
     return line

@@ -7,16 +7,15 @@ from dataclasses import asdict, replace
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
-from training.build import model_args
+from training.build import Parts, model_args
 from training.checkpoint import Progress
 from training.data import ImageData
 from training.evaluation import Outputs, collapse, open_set_thresholds, run_model
-from training.loop import Parts
 from training.metrics import collapse_optimum
 from training.readout import bayes_offsets
 from training.recipe import Recipe
+from training.snapshot import prototypes_of, set_class_means
 from zoo.bundle import Preprocessing
 
 
@@ -26,8 +25,9 @@ def record(
     """Measure the trained model in float32, and give it the readout that the recipe asks for."""
     model = parts.model
     cosine = recipe.objective != "ce"
-    # The prototypes of cross-entropy are the directions of its classifier's rows.
-    prototypes = F.normalize(model.get_classifier().weight.detach().float().cpu(), dim=1)
+    if recipe.prototype_kind == "class_means":
+        set_class_means(model, data, preprocessing)
+    prototypes = prototypes_of(model)
     train_outputs, test_outputs = (run_model(model, split, preprocessing) for split in (data.train, data.test))
     by_readout = {"cosine": test_outputs.accuracy()}
     if recipe.objective in ("ntce", "nonl"):
@@ -47,6 +47,7 @@ def record(
         "label_names": list(data.classes),
         "preprocessing": preprocessing.as_pretrained_cfg(),
         "objective": recipe.objective,
+        "prototypes": recipe.prototype_kind,
         "readout": _readout(recipe),
         "data": {
             "name": recipe.data_name or data.name,

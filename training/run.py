@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import yaml
 from safetensors.torch import save
 from torch import nn
 
+from training.checkpoint import Checkpoints, Progress, State
 from training.recipe import Recipe
 from zoo import __version__
 from zoo.errors import ProtozooError
@@ -23,13 +25,13 @@ from zoo.files import write_atomically
 class Run:
     """A folder that a training writes and an export reads.
 
-    ``recipe.yaml`` (what was asked), ``log.txt`` (for people), ``metrics.csv`` (for programs),
-    ``checkpoint.safetensors`` (to resume from), and at the end ``model.safetensors`` and ``result.json``.
+    ``recipe.yaml`` (what was asked), ``log.txt`` (for people), ``metrics.csv`` (for programs), ``checkpoints/`` (to
+    resume from), the trackers' folders, and at the end ``model.safetensors`` and ``result.json``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, keep_checkpoints: int = 2) -> None:
         self.path = path
-        self.checkpoint = path / "checkpoint.safetensors"
+        self.checkpoints = Checkpoints(path / "checkpoints", keep=keep_checkpoints)
         self.result = path / "result.json"
         self._log = path / "log.txt"
         self._recipe = path / "recipe.yaml"
@@ -67,15 +69,23 @@ class Run:
         Raises:
             ProtozooError: the folder cannot be made or written to.
         """
-        try:
+        with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in self.path.glob(".*.*.*"):
+            for leftover in (*self.path.glob(".*.*.*"), *self.checkpoints.folder.glob(".*.*.*")):
                 leftover.unlink()
             if not self._recipe.is_file():
                 settings = {**_settings(recipe, data), "code_revision": code_revision()}
                 write_atomically(self._recipe, yaml.safe_dump(settings, sort_keys=False).encode())
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
         except OSError as error:
-            raise ProtozooError(f"{self.path} cannot be written ({error.strerror}): choose another --out") from error
+            raise ProtozooError(
+                f"{self.path} cannot be written ({error.strerror or error}): make room or choose another --out; what "
+                "stands there is whole, and the same command goes on from it"
+            ) from error
 
     @property
     def revision(self) -> str:
@@ -90,22 +100,30 @@ class Run:
 
     def log(self, line: str) -> None:
         """Append a line to log.txt."""
-        with self._log.open("a", encoding="utf-8") as file:
+        with self._writing(), self._log.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """Replace metrics.csv by one row an epoch."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(history[0]))
+        # What is not measured at every epoch may be missing in the first.
+        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for row in history for name in row)))
         writer.writeheader()
         writer.writerows(history)
-        write_atomically(self.path / "metrics.csv", text.getvalue().encode())
+        with self._writing():
+            write_atomically(self.path / "metrics.csv", text.getvalue().encode())
+
+    def save_checkpoint(self, state: State, progress: Progress, *, steps_per_epoch: int) -> None:
+        """Write a checkpoint; see :class:`~training.checkpoint.Checkpoints`."""
+        with self._writing():
+            self.checkpoints.save(state, progress, steps_per_epoch=steps_per_epoch)
 
     def finish(self, model: nn.Module, result: Mapping[str, Any]) -> None:
         """Write the weights, then the record whose presence says that the run is finished."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
-        write_atomically(self.path / "model.safetensors", save(tensors, {"format": "pt"}))
-        write_atomically(self.result, json.dumps(result, indent=2).encode())
+        with self._writing():
+            write_atomically(self.path / "model.safetensors", save(tensors, {"format": "pt"}))
+            write_atomically(self.result, json.dumps(result, indent=2).encode())
 
     def read_result(self) -> dict[str, Any]:
         """The record of a finished run."""

@@ -3,62 +3,100 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from training.build import build_parts, preprocessing_of
-from training.data import load_data
-from training.long_tail import long_tailed
-from training.loop import fit, steps_per_epoch
+from training.build import Parts, build_parts, preprocessing_of
+from training.data import ImageData, load_data, steps_per_epoch
+from training.long_tail import with_long_tail
+from training.loop import Training
+from training.options import Options
 from training.recipe import Recipe
 from training.record import record
 from training.run import Run
+from training.trackers import tracking
 
 
 def train(
-    recipe: Recipe, data: str, out: Path, *, name: str, command: str, say: Callable[[str], None]
+    recipe: Recipe,
+    data: str,
+    out: Path,
+    *,
+    name: str,
+    command: str,
+    say: Callable[[str], None],
+    options: Options | None = None,
 ) -> dict[str, Any]:
     """Train, or resume, or report that all is done.
 
+    Under ``accelerate launch`` or ``torchrun`` every process calls it with the same arguments; the main one writes.
+
     Args:
         recipe: what to train.
-        data: ``digits`` or a folder; see :func:`training.data.load_data`.
+        data: see :func:`training.data.load_data`.
         out: folder of the run.
         name: of the recipe: the tag of the weights, ``<objective>_<dataset>``.
         command: what was typed, for the record.
         say: takes lines for the user.
+        options: how to run it.
 
     Returns:
         The record of the finished run.
 
     Raises:
         ProtozooError: recipe, data or folder cannot be used.
+        StoppedError: a signal asked for it.
     """
-    run = Run(out)
+    options = options or Options()
+    run = Run(out, keep_checkpoints=options.keep_checkpoints)
     run.check(recipe, data)
     if run.finished:
         say(f"{out} is finished already; the record stands in {run.result}")
         return run.read_result()
     preprocessing = preprocessing_of(recipe)
-    images = load_data(data, preprocessing)
-    if recipe.imbalance < 1:
-        tail = long_tailed(images.train, recipe.imbalance, seed=recipe.seed)
-        images = replace(images, train=tail, name=f"{images.name}, long-tailed ({recipe.imbalance:g})")
-    say(
-        f"{images.name}: {len(images.train.labels)} training and {len(images.test.labels)} test images, "
-        f"{len(images.classes)} classes"
-    )
-    parts = build_parts(recipe, len(images.classes), steps_per_epoch(recipe, images))
-    # Only now, so that a mistake in recipe or data leaves no folder behind.
-    run.start(recipe, data)
-    progress = fit(parts, recipe, images, preprocessing, run, say)
-    say("measuring accuracy and collapse in float32")
-    result = record(parts, recipe, images, preprocessing, progress)
-    result |= {"tag": name, "command": command, "code_revision": run.revision}
-    run.finish(parts.model, result)
-    metrics = result["metrics"]
-    line = f"test accuracy {metrics['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"
-    run.log(line)
-    say(f"{line}; the run stands in {out}")
-    return result
+    images = load_data(data, preprocessing, on_bad_image=options.on_bad_image, storage=options.storage)
+    images = with_long_tail(images, recipe.imbalance, seed=recipe.seed)
+    labels, steps = images.train.labels, steps_per_epoch(len(images.train.labels), recipe.batch_size)
+    parts = build_parts(recipe, labels, len(images.classes), steps, **tracking(options.trackers, out))
+    if not parts.ranks.main:
+        say = _silence
+    for line in _described(images, recipe, parts):
+        say(line)
+    if parts.ranks.main:
+        # Only now, so that a mistake in recipe or data leaves no folder behind.
+        run.start(recipe, data)
+    parts.accelerator.wait_for_everyone()
+    parts.accelerator.init_trackers("trackers")
+    progress = Training(parts, recipe, images, preprocessing, run, options, say).fit()
+    if parts.ranks.main:
+        say("measuring accuracy and collapse in float32")
+        result = record(parts, recipe, images, preprocessing, progress)
+        result |= {"tag": name, "command": command, "code_revision": run.revision}
+        run.finish(parts.model, result)
+        line = f"test accuracy {result['metrics']['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"
+        run.log(line)
+        say(f"{line}; the run stands in {out}")
+    parts.accelerator.wait_for_everyone()
+    parts.accelerator.end_training()
+    return run.read_result()
+
+
+def _silence(line: str) -> None:
+    del line
+
+
+def _described(data: ImageData, recipe: Recipe, parts: Parts) -> list[str]:
+    lines = [
+        f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, "
+        f"{len(data.classes)} classes"
+    ]
+    if data.skipped:
+        lines.append(f"{len(data.skipped)} images that cannot be decoded are left out: {', '.join(data.skipped[:3])}")
+    if parts.ranks.count > 1:
+        lines.append(f"{parts.ranks.count} ranks, {recipe.batch_size // parts.ranks.count} images a step on each")
+        if recipe.objective in ("ntce", "nonl", "scl", "scl_prototypes"):
+            lines.append(f"negatives: {recipe.negatives}, of {_NEGATIVES[recipe.negatives]}")
+    return lines
+
+
+_NEGATIVES = {"global": "the batches of all ranks", "local": "each rank's own batch, as in the papers' code"}

@@ -75,11 +75,16 @@ def predict(bundle: str, images: tuple[str, ...], k: int, device: str | None) ->
 
 
 def main() -> None:
-    """Entry point of ``protozoo``: exit status 0 only where the work was done."""
+    """Entry point of ``protozoo``."""
+    run_command(protozoo, "protozoo")
+
+
+def run_command(command: click.Command, name: str) -> None:
+    """Run a command and end the process, with exit status 0 only where the work was done."""
     try:
-        status = protozoo.main(prog_name="protozoo", standalone_mode=False)
+        status = command.main(prog_name=name, standalone_mode=False)
     except ProtozooError as error:
-        _fail(str(error))
+        _fail(str(error), status=error.status)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message(), err=True)
         sys.exit(2)

@@ -5,7 +5,13 @@ The command line prints their message as one line and exits with status 2; a lib
 
 
 class ProtozooError(Exception):
-    """Something the user gave cannot be used; the message says what to do about it."""
+    """Something the user gave cannot be used; the message says what to do about it.
+
+    Attributes:
+        status: what the command line ends with.
+    """
+
+    status = 2
 
 
 class BundleError(ProtozooError):

@@ -1,14 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 from PIL import Image
 
 from tests.training.runs import Said, Start
+from training.options import Options
 from training.recipe import Recipe
 from training.train import train
 from zoo.bundle import Preprocessing
@@ -79,10 +81,26 @@ def start(colours: Path) -> Start:
 
     def run(recipe: Recipe, out: Path, *, data: Path | None = None) -> Said:
         said: Said = []
-        train(recipe, str(data or colours), out, name="nonl_colours", command="protozoo train", say=said.append)
+        train(
+            recipe,
+            str(data or colours),
+            out,
+            name="nonl_colours",
+            command="protozoo train",
+            say=said.append,
+            options=Options(trackers=()),
+        )
         return said
 
     return run
+
+
+@pytest.fixture
+def single_process_group(tmp_path: Path) -> Iterator[None]:
+    """A process group of this process alone."""
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-FILES = {"recipe.yaml", "log.txt", "metrics.csv", "checkpoint.safetensors", "model.safetensors", "result.json"}
+FILES = {"recipe.yaml", "log.txt", "metrics.csv", "checkpoints", "model.safetensors", "result.json"}
 Said = list[str]
 Start = Callable[..., Said]
 
@@ -29,7 +29,9 @@ def rows_of(run: Path) -> list[dict[str, str]]:
 
 
 def without_speed(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    return [{name: value for name, value in row.items() if name != "images_per_second"} for row in rows]
+    return [
+        {name: value for name, value in row.items() if name not in ("images_per_second", "seconds")} for row in rows
+    ]
 
 
 def result_of(run: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from tests.training.runs import Start, assert_same_weights, result_of
-from training.build import OBJECTIVES
 from training.gradients import at_once, in_parts
+from training.losses import cross_entropy, nonl, normface, ntce
+from training.objectives import OfLogits
 from training.recipe import Recipe, RecipeError
 
 
@@ -25,13 +26,21 @@ def batch(size: int = 10) -> tuple[Tensor, Tensor]:
     return torch.randn(size, 4, generator=generator, dtype=torch.float64), torch.arange(size) % 3
 
 
+OBJECTIVES = {
+    "ce": OfLogits(cross_entropy),
+    "normface": OfLogits(normface),
+    "ntce": OfLogits(ntce, additive=False),
+    "nonl": OfLogits(nonl, additive=False),
+}
+
+
 @pytest.mark.parametrize("size", [3, 5, 9])
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_parts_give_loss_and_gradients_of_the_whole_batch(name: str, size: int) -> None:
     model, accelerator = make_model(), Accelerator(cpu=True)
     other = copy.deepcopy(model)
     expected = at_once(model, OBJECTIVES[name], accelerator)(*batch())
-    value = in_parts(other, name, OBJECTIVES[name], accelerator, size)(*batch())
+    value = in_parts(other, name, OBJECTIVES[name], accelerator, size, None)(*batch())
     assert not value.requires_grad
     torch.testing.assert_close(value, expected, rtol=0, atol=1e-12)
     for parameter, wanted in zip(other.parameters(), model.parameters(), strict=True):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -13,11 +14,13 @@ import pytest
 import yaml
 from torch import Tensor
 
-import training.build
-import training.loop
 from tests.training.runs import FILES, Start, assert_same_weights, rows_of, without_speed
+from training import losses
 from training.recipe import Recipe
+from training.run import Run
+from training.stop import StoppedError
 from zoo.errors import ProtozooError
+from zoo.files import sha256_of
 
 StartAndStop = Callable[..., None]
 
@@ -27,16 +30,16 @@ def start_and_stop(start: Start, monkeypatch: pytest.MonkeyPatch) -> StartAndSto
     """start_and_stop(recipe, out, after=n): interrupted as soon as its n-th checkpoint is written."""
 
     def run(recipe: Recipe, out: Path, *, after: int) -> None:
-        save, saved = training.loop.save_checkpoint, []
+        save, saved = Run.save_checkpoint, []
 
-        def save_and_stop(*arguments: Any) -> None:
-            save(*arguments)
+        def save_and_stop(*arguments: Any, **named: Any) -> None:
+            save(*arguments, **named)
             saved.append(1)
             if len(saved) == after:
                 raise KeyboardInterrupt
 
         with monkeypatch.context() as patch:
-            patch.setattr(training.loop, "save_checkpoint", save_and_stop)
+            patch.setattr(Run, "save_checkpoint", save_and_stop)
             with pytest.raises(KeyboardInterrupt):
                 start(recipe, out)
 
@@ -63,7 +66,7 @@ def test_stopped_after_an_epoch_and_resumed_is_bit_for_bit_undisturbed(
 def test_stopped_within_an_epoch_and_resumed_is_bit_for_bit_undisturbed(
     start: Start, tiny: Callable[..., Recipe], tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt_at_step(monkeypatch, 5)  # of three steps an epoch: the second of epoch 2
+    at_step(monkeypatch, 5, interrupt)  # of three steps an epoch: the second of epoch 2
     with pytest.raises(KeyboardInterrupt):
         start(tiny(), tmp_path / "run")
     monkeypatch.undo()
@@ -100,27 +103,90 @@ def test_stopped_after_the_last_checkpoint_still_ends_complete(
     assert len(rows_of(tmp_path / "run")) == 3
 
 
-def test_killed_process_resumes_bit_for_bit(
+def test_killed_at_any_moment_ends_bit_for_bit_as_if_never_stopped(
     start: Start, colours: Path, tiny: Callable[..., Recipe], tmp_path: Path
 ) -> None:
-    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tiny(epochs=12).model_dump(mode="json")))
-
-    words = ["train", str(tmp_path / "mine.yaml"), "--data", str(colours), "--out", str(tmp_path / "killed")]
-    command = [sys.executable, "-m", "zoo", *words]
-    checkpoint = tmp_path / "killed" / "checkpoint.safetensors"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        deadline = time.monotonic() + 60
-        while not checkpoint.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.002)
-        os.kill(process.pid, signal.SIGKILL)
-    assert process.returncode == -signal.SIGKILL
-    assert checkpoint.exists()
-    assert not (tmp_path / "killed" / "result.json").exists()
+    recipe = tiny(epochs=8)
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)))
+    run, checkpoints = tmp_path / "killed", tmp_path / "killed" / "checkpoints"
+    words = ["train", str(tmp_path / "mine.yaml"), "--data", str(colours), "--out", str(run), "--track", "none"]
+    command = [sys.executable, "-m", "zoo", *words, "--checkpoint-steps", "1"]
+    moments = {
+        "a checkpoint is half written": lambda: bool(list(checkpoints.glob(".*"))),
+        "some checkpoints later": lambda: len({path.name for path in checkpoints.glob("[0-9]*")} - seen) == 2,
+        "a checkpoint is half written, again": lambda: bool(list(checkpoints.glob(".*"))),
+    }
+    for moment in moments.values():
+        seen = {path.name for path in checkpoints.glob("[0-9]*")}
+        kill_when(moment, command)
+        assert not (run / "result.json").exists()
     resumed = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "resuming after epoch" in resumed.stdout
-    start(tiny(epochs=12), tmp_path / "undisturbed")
-    assert_same_weights(tmp_path / "killed", tmp_path / "undisturbed")
-    assert without_speed(rows_of(tmp_path / "killed")) == without_speed(rows_of(tmp_path / "undisturbed"))
+    assert not list(checkpoints.glob(".*"))
+    start(recipe, tmp_path / "undisturbed")
+    assert_same_weights(run, tmp_path / "undisturbed")
+    assert without_speed(rows_of(run)) == without_speed(rows_of(tmp_path / "undisturbed"))
+
+
+def kill_when(moment: Callable[[], bool], command: list[str]) -> None:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not moment() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.0005)
+        os.kill(process.pid, signal.SIGKILL)
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_it_after_the_step_with_a_checkpoint(
+    start: Start,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    undisturbed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    status: int,
+) -> None:
+    at_step(monkeypatch, 5, lambda: os.kill(os.getpid(), number))
+    with pytest.raises(StoppedError, match=r"stopped, and saved in .*: the same command goes on") as caught:
+        start(tiny(), tmp_path / "run")
+    assert caught.value.status == status
+    monkeypatch.undo()
+    assert "resuming after epoch 1 of 3 and step 2 of 3" in start(tiny(), tmp_path / "run")
+    assert_same_weights(tmp_path / "run", undisturbed)
+
+
+def test_the_newest_checkpoints_are_kept_and_a_damaged_one_is_passed_over(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, undisturbed: Path, start_and_stop: StartAndStop
+) -> None:
+    start_and_stop(tiny(), tmp_path / "run", after=2)
+    _, newest = sorted((tmp_path / "run" / "checkpoints").iterdir())
+    newest.write_bytes(newest.read_bytes()[:-1] + b"x")
+    said = start(tiny(), tmp_path / "run")
+    assert f"{newest} is damaged: trying the one before it" in said
+    assert "resuming after epoch 1 of 3" in said
+    assert_same_weights(tmp_path / "run", undisturbed)
+
+
+def test_a_full_disk_is_one_line_and_leaves_what_was_there(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync, synced = os.fsync, []
+
+    def full(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 6:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ProtozooError, match=r"No space left on device.*the same command goes on from it") as caught:
+        start(tiny(), tmp_path / "run")
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "run").rglob(".*"))
+    monkeypatch.undo()
+    start(tiny(), tmp_path / "run")
+    assert_same_weights(tmp_path / "run", undisturbed)
 
 
 def test_kill_during_the_very_first_write_does_not_bar_the_folder(
@@ -131,19 +197,21 @@ def test_kill_during_the_very_first_write_does_not_bar_the_folder(
     assert (tmp_path / "result.json").exists()
 
 
-def interrupt_at_step(monkeypatch: pytest.MonkeyPatch, step: int, *, value: float | None = None) -> None:
-    """Let the objective be NaN, or raise KeyboardInterrupt, at that step."""
-    objective, steps = training.build.OBJECTIVES["nonl"], []
+def at_step(monkeypatch: pytest.MonkeyPatch, step: int, what: Callable[[], object]) -> None:
+    """Let something happen in the objective at that step; the loss is multiplied by what it returns, if anything."""
+    objective, steps = losses.nonl, []
 
-    def disturbed(logits: Tensor, labels: Tensor) -> Tensor:
+    def disturbed(logits: Tensor, labels: Tensor, **named: Any) -> Tensor:
         steps.append(1)
-        if len(steps) < step:
-            return objective(logits, labels)
-        if value is None:
-            raise KeyboardInterrupt
-        return logits.sum() * value
+        factor = what() if len(steps) == step else None
+        loss = objective(logits, labels, **named)
+        return loss if factor is None else loss * factor
 
-    monkeypatch.setitem(training.build.OBJECTIVES, "nonl", disturbed)
+    monkeypatch.setattr(losses, "nonl", disturbed)
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -155,7 +223,7 @@ def test_loss_that_is_no_number_ends_in_one_clear_error_and_keeps_the_checkpoint
     monkeypatch: pytest.MonkeyPatch,
     value: float,
 ) -> None:
-    interrupt_at_step(monkeypatch, 4, value=value)
+    at_step(monkeypatch, 4, lambda: value)
     with pytest.raises(ProtozooError, match=r"the loss became -?(nan|inf) in epoch 2: lower --lr") as caught:
         start(tiny(), tmp_path / "run")
     assert "\n" not in str(caught.value)
@@ -175,7 +243,7 @@ def test_damaged_checkpoint_is_named(
     damage: str,
 ) -> None:
     start_and_stop(tiny(), tmp_path, after=1)
-    path = tmp_path / "checkpoint.safetensors"
+    (path,) = (tmp_path / "checkpoints").iterdir()
     content = path.read_bytes()
     contents = {
         "truncated": content[: len(content) // 2],
@@ -184,7 +252,9 @@ def test_damaged_checkpoint_is_named(
         "another model": (undisturbed / "model.safetensors").read_bytes(),
     }
     path.write_bytes(contents[damage])
-    with pytest.raises(ProtozooError, match=r"cannot be resumed from .*: remove its folder to start again") as caught:
+    if damage == "another model":  # whole, and of the wrong kind
+        path = path.rename(path.with_name(f"{path.stem.split('-')[0]}-{sha256_of(path)[:16]}.safetensors"))
+    with pytest.raises(ProtozooError, match=r"cannot be resumed from \(.*\): remove the run's folder") as caught:
         start(tiny(), tmp_path)
-    assert str(path) in str(caught.value)
+    assert str(path.parent) in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -5,14 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import yaml
 
 import training.build
-import training.loop
 from tests.training.runs import FILES, Start, assert_same_weights, result_of, rows_of
-from training.loop import epoch_generator
 from training.metrics import collapse_optimum
 from training.recipe import Recipe, RecipeError
 from zoo.errors import ProtozooError
@@ -35,6 +34,10 @@ def test_metrics_have_a_row_an_epoch(undisturbed: Path) -> None:
     assert float(rows[-1]["loss"]) < float(rows[0]["loss"])
     assert float(rows[0]["lr"]) == pytest.approx(0.02)  # the end of the warm-up
     assert float(rows[-1]["lr"]) < 0.001
+    assert [int(row["step"]) for row in rows] == [3, 6, 9]
+    assert [int(row["images"]) for row in rows] == [48, 96, 144]
+    assert float(rows[0]["seconds"]) < float(rows[1]["seconds"]) < float(rows[2]["seconds"])
+    assert all(0 <= float(row["test_weight_alignment"]) <= 4 for row in rows)
     assert all(float(row["images_per_second"]) > 0 and 0 <= float(row["test_accuracy"]) <= 1 for row in rows)
     log = (undisturbed / "log.txt").read_text().splitlines()
     assert [line.split("loss")[0].strip() for line in log[:-1]] == ["epoch   1/3", "epoch   2/3", "epoch   3/3"]
@@ -62,8 +65,13 @@ def test_result_says_all_that_an_export_needs(undisturbed: Path, tiny: Callable[
         {"optimizer": "sgd", "lr": 0.1, "objective": "ntce"},
         {"objective": "normface", "precision": "bf16", "augmentation": "none"},
         {"objective": "ce"},
+        {"objective": "etf_dr"},
+        {"objective": "dynamic", "embed_dim": 2},
+        {"objective": "scl", "augmentation": "contrastive", "head": "mlp"},
+        {"objective": "scl_prototypes", "augmentation": "resized_crop"},
+        {"batches": "balanced", "denominators": "running", "imbalance": 0.5},
     ],
-    ids=["nonl muon", "ntce sgd", "normface bf16", "ce"],
+    ids=lambda overrides: "-".join(str(value) for value in overrides.values()) or "nonl-muon",
 )
 def test_training_learns_what_colour_tells(
     start: Start, tiny: Callable[..., Recipe], tmp_path: Path, overrides: dict[str, Any]
@@ -72,6 +80,8 @@ def test_training_learns_what_colour_tells(
     result = result_of(tmp_path / "run")
     assert result["metrics"]["train_accuracy"] > 0.8
     assert (result["open_set"] is None) == (overrides.get("objective") == "ce")
+    kinds = {"ce": "learned", "scl": "class_means", "scl_prototypes": "fixed", "etf_dr": "fixed", "dynamic": "fixed"}
+    assert result["prototypes"] == kinds.get(result["objective"], "learned")
     evaluated = [row["epoch"] for row in rows_of(tmp_path / "run") if row["test_accuracy"]]
     assert evaluated == ["3", "6", "8"]
 
@@ -93,29 +103,18 @@ def test_another_seed_gives_other_weights(
         assert_same_weights(tmp_path / "other", undisturbed)
 
 
-def test_every_epoch_and_seed_has_its_own_chance() -> None:
-    draws = {float(torch.rand((), generator=epoch_generator(seed, epoch))) for seed in range(20) for epoch in range(20)}
-    assert len(draws) == 400
-    assert torch.equal(torch.rand(3, generator=epoch_generator(2, 5)), torch.rand(3, generator=epoch_generator(2, 5)))
-
-
-def test_epochs_draw_from_generators_of_their_own(
-    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked: list[tuple[int, int]] = []
-    monkeypatch.setattr(training.loop, "epoch_generator", lambda *seeds: asked.append(seeds) or epoch_generator(*seeds))
-    start(tiny(seed=4), tmp_path / "run")
-    assert asked == [(4, 0), (4, 1), (4, 2)]
-
-
 def test_finished_run_says_so_and_changes_nothing(
     start: Start, tiny: Callable[..., Recipe], undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in undisturbed.iterdir()}
+    def content() -> dict[str, tuple[bytes, int]]:
+        files = (path for path in undisturbed.rglob("*") if path.is_file())
+        return {str(path): (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
+
+    before = content()
     said = start(tiny(), undisturbed)
     assert len(said) == 1
     assert "is finished already" in said[0]
-    assert {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in undisturbed.iterdir()} == before
+    assert content() == before
 
 
 @pytest.mark.parametrize(("field", "value"), [("lr", 0.01), ("mean", (0.1, 0.2, 0.3)), ("embed_dim", None)])
@@ -156,7 +155,7 @@ def test_folder_with_something_else_is_refused_and_left_alone(
 
 def test_folder_that_cannot_be_made_is_named(start: Start, tiny: Callable[..., Recipe], tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(ProtozooError, match=r"file/run cannot be written \(.+\): choose another --out"):
+    with pytest.raises(ProtozooError, match=r"file/run cannot be written \(.+\): make room or choose another --out"):
         start(tiny(), tmp_path / "file" / "run")
 
 
@@ -171,7 +170,7 @@ def test_unknown_optimizer_is_named(start: Start, tiny: Callable[..., Recipe], t
 
 
 def test_prototypes_biases_and_norms_do_not_decay(tiny: Callable[..., Recipe]) -> None:
-    parts = training.build.build_parts(tiny(optimizer="sgd", weight_decay=0.1), 3, 1)
+    parts = training.build.build_parts(tiny(optimizer="sgd", weight_decay=0.1), np.arange(3), 3, 1)
     decay = {id(p): group["weight_decay"] for group in parts.optimizer.param_groups for p in group["params"]}
     named = dict(parts.model.named_parameters())
     assert len(decay) == len(named)
@@ -179,15 +178,6 @@ def test_prototypes_biases_and_norms_do_not_decay(tiny: Callable[..., Recipe]) -
     for name, parameter in named.items():
         expected = 0.1 if parameter.ndim > 1 and id(parameter) not in prototypes else 0.0
         assert decay[id(parameter)] == expected, name
-
-
-def test_learning_rate_warms_up_to_the_peak_and_falls_to_its_share(tiny: Callable[..., Recipe]) -> None:
-    parts = training.build.build_parts(tiny(epochs=10, warmup_epochs=2, lr=0.5, min_lr=0.1, optimizer="sgd"), 3, 4)
-    rates = [parts.set_learning_rate(step) for step in range(40)]
-    assert rates[:8] == pytest.approx([0.5 * (step + 1) / 8 for step in range(8)])
-    assert max(rates) == pytest.approx(0.5)
-    assert rates[8:] == sorted(rates[8:], reverse=True)
-    assert rates[-1] == pytest.approx(0.05, rel=1e-3)
 
 
 def test_batch_larger_than_the_data_is_the_whole_of_it(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 import yaml
 
 from tests.tiny_bundle import make_tiny_bundle
-from training.recipe import Recipe
+from tests.training.runs import rows_of
+from training.recipe import Recipe, load_recipe
 from zoo.cli import main
 
 Protozoo = Callable[..., tuple[int, str, str]]
@@ -122,7 +124,7 @@ def test_interrupt_says_how_to_go_on(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("training.train.fit", interrupted)
+    monkeypatch.setattr("training.loop.Training.fit", interrupted)
     recipe = tmp_path / "mine.yaml"
     recipe.write_text(yaml.safe_dump(tiny().model_dump(mode="json")))
     status, _, err = protozoo("train", recipe, "--data", colours, "--out", tmp_path / "run")
@@ -144,3 +146,48 @@ def test_evaluate_of_no_bundle_is_one_line_and_status_2(protozoo: Protozoo, colo
     status, _, err = protozoo("evaluate", tmp_path, "--data", colours)
     assert status == 2
     assert len(err.splitlines()) == 1
+
+
+def test_tensorboard_has_the_numbers_by_step(
+    protozoo: Protozoo, colours: Path, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(tiny(epochs=2).model_dump(mode="json", exclude_none=True)))
+    status, _, err = protozoo("train", tmp_path / "mine.yaml", "--data", colours, "--out", tmp_path / "run")
+    assert status == 0, err
+    (events,) = (tmp_path / "run").rglob("events.out.tfevents*")
+    seen = EventAccumulator(str(events.parent)).Reload()
+    rows = rows_of(tmp_path / "run")
+    for name in ("loss", "test_accuracy", "test_weight_alignment"):
+        assert [(event.step, event.value) for event in seen.Scalars(name)] == [
+            (int(row["step"]), pytest.approx(float(row[name]), rel=1e-5)) for row in rows
+        ]
+
+
+@pytest.mark.parametrize(
+    ("tracker", "message"),
+    [("tensorbord", "there is no tracker 'tensorbord'; accelerate has .*tensorboard"), ("wandb", "pip install wandb")],
+)
+def test_a_tracker_that_cannot_be_used_is_one_line(
+    protozoo: Protozoo, colours: Path, tmp_path: Path, tracker: str, message: str
+) -> None:
+    words = ("--data", colours, "--out", tmp_path / "run", "--track", tracker)
+    status, _, err = protozoo("train", "nonl_digits", *words)
+    assert status == 2
+    assert re.search(message, err)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_whole_recipe_can_be_printed_without_data(protozoo: Protozoo, tmp_path: Path) -> None:
+    status, out, err = protozoo("train", "nonl_digits", "--lr", "0.3", "--print-recipe")
+    assert status == 0, err
+    assert "lr: 0.3  # peak learning rate (--lr)" in out
+    (tmp_path / "again.yaml").write_text(out)
+    assert load_recipe(str(tmp_path / "again.yaml")) == load_recipe("nonl_digits", {"lr": 0.3})
+
+
+def test_data_and_folder_are_asked_for(protozoo: Protozoo) -> None:
+    status, _, err = protozoo("train", "nonl_digits", "--data", "digits")
+    assert status == 2
+    assert "--data and --out are needed" in err

@@ -133,7 +133,6 @@ def test_concatenated_pooling_widens_the_projections_input():
         ({"prototypes": "means"}, "prototypes must be"),
         ({"temperature": 0.0}, "temperature must be positive"),
         ({"temperature": math.nan}, "temperature must be positive"),
-        ({"prototypes": "fixed", "embed_dim": 3}, "no simplex of 5 classes"),
     ],
 )
 def test_a_head_that_cannot_be_is_refused(arguments, message):
@@ -190,3 +189,30 @@ def test_offsets_that_are_no_numbers_of_the_classes_are_refused(offsets):
 def test_an_unknown_readout_is_refused():
     with pytest.raises(ValueError, match='"cosine" or "bayes", not \'softmax\''):
         PrototypeClassifier(8, 4, temperature=0.5, readout="softmax")
+
+
+@pytest.mark.parametrize(("classes", "largest"), [(4, -1 / 3), (6, 0.0)])
+def test_fixed_prototypes_stand_as_far_apart_as_they_can_where_a_closed_form_is_known(classes, largest):
+    cosines = PrototypeClassifier(3, classes, temperature=0.2, prototypes="fixed").prototypes
+    cosines = (cosines @ cosines.T).fill_diagonal_(-1)
+    assert float(cosines.max()) == pytest.approx(largest, abs=1e-6)
+
+
+def test_more_fixed_prototypes_than_that_wait_for_their_places_as_unit_rows():
+    classifier = PrototypeClassifier(3, 50, temperature=0.2, prototypes="fixed")
+    torch.testing.assert_close(classifier.prototypes.norm(dim=1), torch.ones(50))
+    assert not list(classifier.parameters())
+
+
+@pytest.mark.parametrize("kind", ["learned", "fixed"])
+def test_prototypes_can_be_put_in_place_bit_for_bit(kind):
+    classifier = PrototypeClassifier(4, 3, temperature=0.5, prototypes=kind)
+    classifier.set_prototypes(torch.eye(4)[:3])
+    assert torch.equal(classifier.weight, torch.eye(4)[:3])
+
+
+@pytest.mark.parametrize("rows", [torch.eye(4), torch.eye(4)[:3] * 2, torch.eye(4)[:3] * torch.nan])
+def test_prototypes_of_another_shape_or_norm_are_refused(rows):
+    classifier = PrototypeClassifier(4, 3, temperature=0.5, prototypes="fixed")
+    with pytest.raises(ValueError, match=r"unit rows of shape \(3, 4\)"):
+        classifier.set_prototypes(rows)

@@ -175,7 +175,7 @@ class ProtoCifarResNet(ProtoResNet):
         for stage in (self.layer2, self.layer3):
             # With a zero scale, a channel that the shortcut pads with zeros would be 0 before its ReLU, and so without
             # a gradient for ever.
-            nn.init.ones_(stage[0].bn2.weight)  # type: ignore[arg-type]
+            nn.init.ones_(stage[0].bn2.weight)  # type: ignore[union-attr, arg-type]
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, 64, H/4, W/4)."""

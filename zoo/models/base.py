@@ -61,6 +61,15 @@ class PrototypeModel(nn.Module):
         self._classifier().set_offsets(offsets)
         self.head.readout = "bayes"
 
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
+    def set_prototypes(self, prototypes: Tensor) -> None:
+        """Put (K, d) unit rows in the place of the prototypes, learned or fixed.
+
+        Raises:
+            ValueError: other shapes or norms.
+        """
+        self._classifier().set_prototypes(prototypes)
+
     def _classifier(self) -> PrototypeClassifier:
         if not isinstance(self.head.fc, PrototypeClassifier):
             raise RuntimeError(

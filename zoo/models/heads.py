@@ -10,7 +10,7 @@ from timm.layers import SelectAdaptivePool2d
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zoo.geometry import simplex_etf
+from zoo.geometry import simplex_etf, simplex_sum
 
 
 def unit(x: Tensor, eps: float = 1e-6) -> Tensor:
@@ -48,8 +48,9 @@ class PrototypeClassifier(nn.Module):
         in_features: d.
         num_classes: K.
         temperature: tau > 0; kept in the state dict (float32), so that weights without their config keep it.
-        prototypes: "learned" (a parameter, normalised on the fly) or "fixed" (a buffer, unit rows; a simplex until
-            weights are loaded).
+        prototypes: "learned" (a parameter, normalised on the fly) or "fixed" (a buffer, unit rows; until weights are
+            loaded or :meth:`set_prototypes` is called, a simplex, or where that needs more dimensions, a sum of
+            simplices (K <= 2 d) or random directions).
         readout: "cosine" (the nearest prototype wins) or "bayes" (offsets are added; 0 until weights are loaded).
 
     Shape: (M, d) unit rows -> (M, K).
@@ -96,13 +97,23 @@ class PrototypeClassifier(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self) -> None:
-        """Draw new prototypes: random directions if learned, a randomly turned simplex if fixed; offsets of 0."""
+        """Draw new prototypes: random directions if learned, a geometry in closed form if fixed; offsets of 0."""
         self.offsets.zero_()
-        if self.learned:
-            self.weight.normal_()
-            self.weight.copy_(unit(self.weight))
-        elif not self.weight.is_meta:
-            self.weight.copy_(simplex_etf(self.num_classes, self.in_features))
+        if not self.learned and self.num_classes <= 2 * self.in_features:
+            if not self.weight.is_meta:
+                geometry = simplex_etf if self.num_classes <= self.in_features + 1 else simplex_sum
+                self.weight.copy_(geometry(self.num_classes, self.in_features))
+            return
+        self.weight.normal_()
+        self.weight.copy_(unit(self.weight))
+
+    @torch.no_grad()
+    def set_prototypes(self, prototypes: Tensor) -> None:
+        """Put (K, d) unit rows in the place of the prototypes."""
+        norms = prototypes.norm(dim=-1)
+        if prototypes.shape != self.weight.shape or not bool(((norms - 1).abs() < 1e-3).all()):
+            raise ValueError(f"prototypes must be unit rows of shape {tuple(self.weight.shape)}")
+        self.weight.copy_(prototypes)
 
     @torch.no_grad()
     def set_offsets(self, offsets: Tensor) -> None:

@@ -1,0 +1,29 @@
+"""How to run a training: nothing here changes its result, so none of it is part of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a resumption may change.
+
+    Attributes:
+        checkpoint_steps: steps of an epoch between two checkpoints; None: by time alone.
+        checkpoint_minutes: between two checkpoints; one is written after every epoch anyway.
+        keep_checkpoints: the newest ones that stay.
+        trackers: of accelerate ("tensorboard", "wandb", ...).
+        workers: processes that decode images which do not fit in memory.
+        storage: "memory" decodes all images once, "disk" at every use, "auto" chooses by their size.
+        on_bad_image: "fail" or "skip", which counts and names them.
+    """
+
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float = 10.0
+    keep_checkpoints: int = 2
+    trackers: tuple[str, ...] = ("tensorboard",)
+    workers: int = 4
+    storage: Literal["auto", "memory", "disk"] = "auto"
+    on_bad_image: Literal["fail", "skip"] = "fail"

@@ -1,0 +1,53 @@
+"""What is measured of a model while it trains."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from training.build import Parts
+from training.data import ImageData
+from training.evaluation import run_model
+from training.metrics import neural_collapse
+from training.prototypes import ClassMeans
+from training.recipe import Recipe
+from zoo.bundle import Preprocessing
+from zoo.models.base import PrototypeModel
+
+
+def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, epoch: int) -> dict[str, Any]:
+    """Test accuracy and collapse metrics of the test set as columns, None on epochs at which they are not due.
+
+    The main rank measures; the others wait at the next exchange.
+    """
+    last = epoch == recipe.epochs
+    accuracy_due = last or epoch % recipe.evaluate_every == 0
+    collapse_due = last or epoch % (recipe.collapse_every or recipe.evaluate_every) == 0
+    row: dict[str, Any] = {"test_accuracy": None}
+    if parts.ranks.main and (accuracy_due or collapse_due):
+        with parts.accelerator.autocast():
+            if recipe.prototype_kind == "class_means":
+                set_class_means(parts.model, data, preprocessing)
+            outputs = run_model(parts.model, data.test, preprocessing)
+        row["test_accuracy"] = outputs.accuracy()
+        if collapse_due:
+            prototypes = prototypes_of(parts.model)
+            measured = asdict(neural_collapse(outputs.embeddings, outputs.labels, prototypes))
+            row |= {f"test_{name}": value for name, value in measured.items() if isinstance(value, float)}
+    return row
+
+
+def prototypes_of(model: PrototypeModel) -> torch.Tensor:
+    """(K, d) unit rows on the CPU; of cross-entropy the directions of its classifier's rows."""
+    return F.normalize(model.get_classifier().weight.detach().float().cpu(), dim=1)
+
+
+def set_class_means(model: PrototypeModel, data: ImageData, preprocessing: Preprocessing) -> None:
+    """Make the unit class means of the training images' embeddings the prototypes: one pass, evaluation transform."""
+    outputs = run_model(model, data.train, preprocessing)
+    means = ClassMeans(len(data.classes), outputs.embeddings.shape[1])
+    means.update(outputs.embeddings, outputs.labels)
+    model.set_prototypes(means.compute().float())
