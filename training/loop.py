@@ -68,6 +68,7 @@ class Training:
         progress = self.run.checkpoints.load(self.parts.state, self.say)
         if progress is None:
             return Progress()
+        self.parts.objective.part(main=self.parts.ranks.main)
         if self.parts.ranks.main and progress.history:
             # A kill may have come between the checkpoint and the history that is written after it.
             self.run.write_history(progress.history)
@@ -165,6 +166,7 @@ class Training:
         return progress
 
     def _save(self, progress: Progress) -> None:
+        self.parts.objective.collect(main=self.parts.ranks.main)
         if self.parts.ranks.main:
             self.run.save_checkpoint(self.parts.state, progress, steps_per_epoch=self.steps)
         self._saved = time.monotonic()

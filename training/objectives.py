@@ -12,6 +12,7 @@ from training import losses
 from training.losses import RunningDenominators
 from training.losses.ranks import Group
 from training.prototypes import ClassRepresentatives, PrototypeAssignment
+from training.prototypes.means import sum_over_ranks
 from training.recipe import Recipe, RecipeError
 from zoo.models.base import PrototypeModel
 
@@ -33,6 +34,12 @@ class Objective(nn.Module):
         """What is due between two epochs, on every rank; numbers for the log."""
         del model
         return {}
+
+    def collect(self, *, main: bool) -> None:
+        """Before a checkpoint, on every rank: bring to the main one what the ranks keep apart."""
+
+    def part(self, *, main: bool) -> None:
+        """After a checkpoint was loaded on every rank: leave with the main one what only it may keep."""
 
 
 class OfLogits(Objective):
@@ -88,6 +95,18 @@ class DynamicAssignment(Objective):
         """(M, d), (M,) -> scalar."""
         self.representatives.update(embeddings, labels)
         return losses.dot_regression(embeddings @ self.assignment.targets.to(embeddings).T, labels)
+
+    def collect(self, *, main: bool) -> None:
+        """Sum the embeddings gathered since the last assignment."""
+        if self.group is not None:
+            sum_over_ranks(self.representatives.sums, self.representatives.counts, group=self.group)
+            self.part(main=main)
+
+    def part(self, *, main: bool) -> None:
+        """The sums of all ranks count once."""
+        if not main:
+            self.representatives.sums.zero_()
+            self.representatives.counts.zero_()
 
     def end_epoch(self, model: PrototypeModel) -> dict[str, int]:
         """Assign where it is time, and give the model its prototypes in the order of the labels."""

@@ -77,9 +77,9 @@ def tiny() -> Callable[..., Recipe]:
 
 @pytest.fixture(scope="session")
 def start(colours: Path) -> Start:
-    """start(recipe, out) -> what the training said; of the colours unless told otherwise."""
+    """start(recipe, out) -> what the training said; of the colours, without a tracker, unless told otherwise."""
 
-    def run(recipe: Recipe, out: Path, *, data: Path | None = None) -> Said:
+    def run(recipe: Recipe, out: Path, *, data: Path | None = None, **options: Any) -> Said:
         said: Said = []
         train(
             recipe,
@@ -88,7 +88,7 @@ def start(colours: Path) -> Start:
             name="nonl_colours",
             command="protozoo train",
             say=said.append,
-            options=Options(trackers=()),
+            options=Options(**{"trackers": (), **options}),
         )
         return said
 

@@ -110,3 +110,17 @@ def test_running_denominators_are_refused_on_several_ranks(
     recipe = tiny(denominators="running")
     with pytest.raises(RecipeError, match="for one process"):
         build_objective(recipe, build_model(recipe, 3), COUNTS, torch.distributed.group.WORLD)
+
+
+def test_what_ranks_gather_apart_is_counted_once_after_a_checkpoint(
+    tiny: Callable[..., Recipe], single_process_group: None
+) -> None:
+    recipe = tiny(objective="dynamic")
+    objective = build_objective(recipe, build_model(recipe, 3), COUNTS, torch.distributed.group.WORLD)
+    objective(torch.eye(8)[:3], torch.arange(3))
+    gathered = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
+    objective.collect(main=True)
+    assert all(torch.equal(tensor, gathered[name]) for name, tensor in objective.state_dict().items())
+    objective.part(main=False)
+    assert not objective.state_dict()["representatives.sums"].any()
+    assert not objective.state_dict()["representatives.counts"].any()

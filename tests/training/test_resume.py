@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from torch import Tensor
 
@@ -135,6 +136,36 @@ def kill_when(moment: Callable[[], bool], command: list[str]) -> None:
             time.sleep(0.0005)
         os.kill(process.pid, signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"objective": "dynamic", "embed_dim": 2, "optimizer": "sgd", "representative_momentum": 0.5},
+        {"denominators": "running", "optimizer": "sgd", "batches": "balanced"},
+        {"objective": "scl", "augmentation": "contrastive", "optimizer": "sgd"},
+    ],
+    ids=["dynamic", "running", "scl"],
+)
+def test_what_an_objective_knows_is_resumed_bit_for_bit_within_an_epoch(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    recipe = tiny(**fields)
+    start(recipe, tmp_path / "undisturbed")
+    step, steps = torch.optim.SGD.step, []
+
+    def step_five_times(*arguments: Any, **named: Any) -> Any:
+        steps.append(1)
+        if len(steps) > 5:
+            raise KeyboardInterrupt
+        return step(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.optim.SGD, "step", step_five_times)
+        with pytest.raises(KeyboardInterrupt):
+            start(recipe, tmp_path / "run", checkpoint_steps=1)
+    assert "resuming after epoch 1 of 3 and step 2 of 3" in start(recipe, tmp_path / "run")
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
