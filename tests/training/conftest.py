@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,12 @@ import pytest
 import torch.distributed as dist
 from PIL import Image
 
-from tests.training.runs import Said, Start
+from tests.training.runs import Protozoo, Said, Start
 from training.options import Options
 from training.recipe import Recipe
 from training.train import train
 from zoo.bundle import Preprocessing
+from zoo.cli import main
 
 SIZE = 16
 COLOURS = {"blue": (40, 40, 200), "green": (40, 200, 40), "red": (200, 40, 40)}
@@ -91,6 +93,20 @@ def start(colours: Path) -> Start:
             options=Options(**{"trackers": (), **options}),
         )
         return said
+
+    return run
+
+
+@pytest.fixture
+def protozoo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Protozoo:
+    """protozoo("train", ...) -> exit status, standard output, standard error."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["protozoo", *map(str, words)])
+        with pytest.raises(SystemExit) as caught:
+            main()
+        captured = capsys.readouterr()
+        return int(caught.value.code or 0), captured.out, captured.err
 
     return run
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 FILES = {"recipe.yaml", "log.txt", "metrics.csv", "checkpoints", "model.safetensors", "result.json"}
 Said = list[str]
 Start = Callable[..., Said]
+Protozoo = Callable[..., tuple[int, str, str]]
 
 
 def assert_same_weights(first: Path, second: Path) -> None:

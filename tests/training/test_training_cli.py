@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,25 +9,8 @@ import pytest
 import yaml
 
 from tests.tiny_bundle import make_tiny_bundle
-from tests.training.runs import rows_of
+from tests.training.runs import Protozoo, rows_of
 from training.recipe import Recipe, load_recipe
-from zoo.cli import main
-
-Protozoo = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def protozoo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Protozoo:
-    """protozoo("train", ...) -> exit status, standard output, standard error."""
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["protozoo", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 def test_help_of_train_lists_every_field_of_a_recipe_and_an_example(protozoo: Protozoo) -> None:

@@ -1,34 +1,14 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zoo.cli import Commands, main
+from tests.training.runs import Protozoo
 
-Protozoo = Callable[..., tuple[int, str, str]]
 KINDS = ("prototypes", "linear", "normalized", "cached")
-
-
-@pytest.fixture
-def protozoo(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Protozoo:
-    """protozoo("probe", ...) -> exit status, standard output, standard error."""
-    point = EntryPoint("probe", "training.probes.cli:probe", "protozoo.commands")
-    monkeypatch.setattr(Commands, "_entry_points", lambda self: {"probe": point})
-
-    def run(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["protozoo", *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            main()
-        captured = capsys.readouterr()
-        return int(caught.value.code or 0), captured.out, captured.err
-
-    return run
 
 
 @pytest.mark.parametrize("kind", KINDS)
