@@ -88,4 +88,5 @@ def _per_class(outputs: Outputs, classes: tuple[str, ...]) -> dict[str, float]:
 def _device(parts: Parts) -> str:
     if parts.accelerator.device.type == "cuda":
         return str(torch.cuda.get_device_name(parts.accelerator.device))
-    return f"{torch.get_num_threads()} threads of a {platform.machine()} CPU"
+    threads = torch.get_num_threads()
+    return f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} CPU"
