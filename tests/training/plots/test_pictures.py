@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training.plot_cli import plot
 from training.plots import pictures
-from training.plots.cli import plot
 from zoo.cli import main, protozoo
 
 MakeRun = Callable[..., Path]

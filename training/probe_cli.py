@@ -14,7 +14,10 @@ from zoo.errors import ProtozooError
 
 @click.group()
 def probe() -> None:
-    """Make a classifier from a trained encoder and measure it: accuracy and cost, as a line of JSON."""
+    """Make a classifier from a trained encoder and measure it: accuracy and cost, as a line of JSON.
+
+    Example: protozoo probe prototypes runs/scl --data cifar10
+    """
 
 
 def _source(command: Callable[..., None]) -> Callable[..., None]:
