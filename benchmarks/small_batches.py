@@ -11,6 +11,7 @@ Markdown, and writes every run to ``--out``, from which the same command goes on
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
@@ -22,12 +23,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from training.augment import random_crop_flip
-from training.data import ImageData, load_data
-from training.evaluation import run_model, to_input, to_tensor
+from training.data import ImageData, Split, StoredSplit, load_data, training_batches
+from training.evaluation import run_model
 from training.losses import RunningDenominators, nonl
 from training.metrics import neural_collapse
 from training.readout import bayes_offsets
+from training.recipe import Recipe
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel
 from zoo.models.heads import PrototypeHead
@@ -57,54 +58,45 @@ class SmallNetwork(PrototypeModel):
         return self.forward_head(self.forward_features(x))
 
 
-def shuffled(labels: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """One epoch in random order, without the incomplete last batch."""
-    order = torch.randperm(len(labels), generator=generator)
-    return iter(order[: len(order) // size * size].split(size))
-
-
-def balanced(labels: Tensor, size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """One epoch whose batches hold as many classes as they can, each as often as the others to within one."""
-    classes = int(labels.max()) + 1
-    members = [torch.nonzero(labels == label)[:, 0] for label in range(classes)]
-    rounds = max(len(rows) for rows in members)
-    drawn = torch.stack(
-        [rows[torch.randperm(len(rows), generator=generator)[torch.arange(rounds) % len(rows)]] for rows in members]
-    )
-    # Round after round of all classes, in a new order each.
-    orders = torch.stack([torch.randperm(classes, generator=generator) for _ in range(rounds)])
-    order = drawn.T.gather(1, orders).flatten()
-    return iter(order[: len(order) // size * size].split(size))
+def endless_batches(
+    split: Split | StoredSplit, recipe: Recipe, preprocessing: Preprocessing
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Epoch after epoch of the trainer's batches."""
+    for epoch in itertools.count():
+        yield from training_batches(split, recipe, preprocessing, epoch=epoch, device=torch.device("cpu"))
 
 
 def train(data: ImageData, preprocessing: Preprocessing, args: argparse.Namespace, **setting: Any) -> dict[str, Any]:
     """One run; its record."""
     size, method, rate, seed = (setting[name] for name in ("batch", "method", "rate", "seed"))
     torch.manual_seed(seed)
-    images, labels = to_tensor(data.train), torch.from_numpy(data.train.labels)
+    labels = torch.from_numpy(data.train.labels)
     model = SmallNetwork(len(data.classes), args.dim, args.temperature).to(memory_format=torch.channels_last)
     objective: Callable[[Tensor, Tensor], Tensor] = nonl
     if method.startswith("running"):
         objective = RunningDenominators(labels.bincount().double(), objective="nonl", beta=args.beta)
-    sampler = balanced if method.endswith("balanced") else shuffled
+    recipe = Recipe(
+        objective="nonl",
+        architecture="none of the zoo",
+        input_size=args.size,
+        crop_padding=args.size // 8,
+        batch_size=size,
+        batches="balanced" if method.endswith("balanced") else "shuffled",
+        epochs=1,
+        lr=args.lr,
+        seed=seed,
+    )
     steps = args.images // size
     # Linear in the batch, from the rate at 128.
     optimizer = torch.optim.SGD(model.parameters(), lr=args.lr * rate * size / 128, momentum=0.9, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, args.lr * rate * size / 128, total_steps=steps, pct_start=0.2
     )
-    generator = torch.Generator().manual_seed(seed)
-    batches: Iterator[Tensor] = iter(())
     started = time.monotonic()
-    for _ in range(steps):
-        picked = next(batches, None)
-        if picked is None:
-            batches = sampler(labels, size, generator)
-            picked = next(batches)
-        batch = random_crop_flip(images[picked], padding=args.size // 8, flip=True, generator=generator)
+    for inputs, targets in itertools.islice(endless_batches(data.train, recipe, preprocessing), steps):
         with torch.autocast("cpu", torch.bfloat16):
-            logits = model(to_input(batch, preprocessing))
-        loss = objective(logits, labels[picked])
+            logits = model(inputs)
+        loss = objective(logits, targets)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -100,24 +100,6 @@ def finish(images: Tensor, draws: Draws) -> Tensor:
     return images
 
 
-def random_crop_flip(images: Tensor, *, padding: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Pad with zeros, crop back to size at a random place, and mirror every second image (in the mean).
-
-    Args:
-        images: uint8 (N, 3, H, W).
-        padding: pixels on each side; 0 leaves the crop out.
-        flip: whether to mirror.
-        generator: source of the offsets, on the CPU.
-
-    Returns:
-        uint8 (N, 3, H, W).
-    """
-    shift = torch.randint(0, 2 * padding + 1, (len(images), 2), generator=generator)
-    mirrored = torch.rand(len(images), generator=generator) < 0.5
-    images = shifted(images, shift, padding=padding)
-    return _where(mirrored.numpy(), images.flip(3), images) if flip else images
-
-
 def _to(array: NDArray[Any], images: Tensor) -> Tensor:
     return torch.from_numpy(array).to(images.device)
 

@@ -8,23 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.data import DataError, Split, StoredSplit, evaluation_batches, load_data, to_input, to_tensor
+from training.data import Split, StoredSplit, evaluation_batches, load_data, to_input
 from training.metrics import neural_collapse
 from zoo.bundle import Bundle, Preprocessing, find
 from zoo.loading import create_model
 from zoo.models.base import PrototypeModel
-
-__all__ = [
-    "FALSE_POSITIVE_RATES",
-    "OPEN_SET_DEFINITION",
-    "Outputs",
-    "collapse",
-    "evaluate_bundle",
-    "open_set_thresholds",
-    "run_model",
-    "to_input",
-    "to_tensor",
-]
 
 FALSE_POSITIVE_RATES = (0.01, 0.05, 0.1)
 OPEN_SET_DEFINITION = (
@@ -110,11 +98,7 @@ def evaluate_bundle(name_or_path: str, data: str) -> dict[str, Any]:
     """
     bundle = Bundle.open(find(name_or_path))
     images = load_data(data, bundle.preprocessing)
-    if images.classes != bundle.labels:
-        raise DataError(
-            f"{data} has the classes {', '.join(images.classes[:3])}, ..., {bundle.name} has "
-            f"{', '.join(bundle.labels[:3])}, ...: give data with the same classes in the same order"
-        )
+    images.check_classes(bundle.labels, bundle.name)
     outputs = run_model(create_model(f"local-dir:{bundle.path}"), images.test, bundle.preprocessing)
     return {
         "bundle": bundle.name,

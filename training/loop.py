@@ -111,7 +111,7 @@ class Training:
             rate = parts.set_learning_rate(progress.epoch * self.steps + step - 1)
             parts.optimizer.zero_grad()
             inputs = images.double() if self.recipe.precision == "fp64" else images
-            total += ranks.mean(parts.gradients(inputs, labels).double())
+            total += parts.gradients(inputs, labels).double()
             parts.optimizer.step()
             bar.update()
             look = step % _STEPS_BETWEEN_LOOKS == 0
@@ -129,7 +129,7 @@ class Training:
         return now(self.steps)
 
     def _finite(self, total: Tensor, epoch: int) -> float:
-        value = float(total)
+        value = float(self.parts.ranks.mean(total))
         if not math.isfinite(value):
             raise ProtozooError(
                 f"the loss became {value} in epoch {epoch + 1}: lower --lr or raise --temperature in a new run"

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+
+from training.data import OnBadImage, Storage
 
 
 @dataclass(frozen=True)
@@ -25,5 +26,5 @@ class Options:
     keep_checkpoints: int = 2
     trackers: tuple[str, ...] = ("tensorboard",)
     workers: int = 4
-    storage: Literal["auto", "memory", "disk"] = "auto"
-    on_bad_image: Literal["fail", "skip"] = "fail"
+    storage: Storage = "auto"
+    on_bad_image: OnBadImage = "fail"

@@ -10,15 +10,13 @@ from torch import Tensor, nn
 
 import training.evaluation
 from tests.tiny_bundle import make_tiny_bundle
-from training.data import DataError, Split
+from training.data import DataError, Split, to_input, to_tensor
 from training.evaluation import (
     FALSE_POSITIVE_RATES,
     Outputs,
     evaluate_bundle,
     open_set_thresholds,
     run_model,
-    to_input,
-    to_tensor,
 )
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel, timm_model

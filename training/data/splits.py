@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.errors import ImageError, ProtozooError
+from zoo.bundle.images import open_rgb
+from zoo.errors import ProtozooError
 
 Picture = Path | IO[bytes] | Image.Image
 
@@ -33,14 +34,7 @@ def rgb(picture: Picture, name: str) -> Image.Image:
     Raises:
         ImageError: it cannot be decoded; it is named.
     """
-    if isinstance(picture, Image.Image):
-        return picture.convert("RGB")
-    try:
-        with Image.open(picture) as image:
-            return image.convert("RGB")
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow's parsers raise SyntaxError and ValueError too on damaged files.
-        raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error
+    return picture.convert("RGB") if isinstance(picture, Image.Image) else open_rgb(picture, name)
 
 
 @dataclass(frozen=True)
@@ -106,3 +100,15 @@ class ImageData:
     train: Split | StoredSplit
     test: Split | StoredSplit
     skipped: tuple[str, ...] = ()
+
+    def check_classes(self, labels: tuple[str, ...], model: str) -> None:
+        """Refuse to be measured by a model of other classes.
+
+        Raises:
+            DataError: its ``labels`` are not these classes, or stand in another order.
+        """
+        if self.classes != labels:
+            raise DataError(
+                f"{self.name} has the classes {', '.join(self.classes[:3])}, ..., {model} has "
+                f"{', '.join(labels[:3])}, ...: give data with the same classes in the same order"
+            )

@@ -11,7 +11,6 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from training.data import DataError, ImageData
 from zoo.bundle import Bundle, Preprocessing, find
 from zoo.errors import ProtozooError
 from zoo.loading import create_model
@@ -40,18 +39,6 @@ class Pretrained:
     def architecture(self) -> str:
         """Its name without the tag."""
         return self.name.partition(".")[0]
-
-    def check_classes(self, data: ImageData) -> None:
-        """Refuse data of other classes.
-
-        Raises:
-            DataError: its classes are not those of the model, or stand in another order.
-        """
-        if data.classes != self.labels:
-            raise DataError(
-                f"{data.name} has the classes {', '.join(data.classes[:3])}, ..., {self.name} has "
-                f"{', '.join(self.labels[:3])}, ...: give data with the same classes in the same order"
-            )
 
 
 def open_pretrained(name_or_path: str) -> Pretrained:

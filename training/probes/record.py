@@ -93,6 +93,6 @@ def _measured(make: Callable[[ImageData], Probe], pretrained: Pretrained, data: 
 def _load(pretrained: Pretrained, data: str) -> ImageData:
     """The images that the model was trained on, where it was trained on ``data``."""
     images = load_data(data, pretrained.preprocessing)
-    pretrained.check_classes(images)
+    images.check_classes(pretrained.labels, pretrained.name)
     recipe = pretrained.recipe
     return with_long_tail(images, recipe.get("imbalance", 1.0), seed=recipe.get("seed", 0))

@@ -26,6 +26,26 @@ _INTERPOLATIONS = {
 }
 
 
+def open_rgb(file: str | os.PathLike[str] | IO[bytes], name: str) -> Image.Image:
+    """Decode an image file that its owner vouches for.
+
+    Args:
+        file: path or binary stream, in any format that Pillow knows.
+        name: what to call it in an error.
+
+    Raises:
+        ImageError: it is missing, or cannot be decoded.
+    """
+    try:
+        with Image.open(file) as image:
+            return image.convert("RGB")
+    except FileNotFoundError as error:
+        raise ImageError(f"{name}: no such file") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow's parsers raise SyntaxError and ValueError too on damaged files.
+        raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes the input of a model: resize the shorter side, crop the centre, normalise.
@@ -96,20 +116,5 @@ class Preprocessing:
         return np.asarray(image.crop((left, top, left + self.size, top + self.size)))
 
     def read(self, file: str | os.PathLike[str] | IO[bytes], name: str) -> NDArray[np.uint8]:
-        """Open an image file that its owner vouches for, and make the model's input of it.
-
-        Args:
-            file: path or binary stream, in any format that Pillow knows.
-            name: what to call it in an error.
-
-        Raises:
-            ImageError: it is missing, or cannot be decoded.
-        """
-        try:
-            with Image.open(file) as image:
-                return self.pixels(image)
-        except FileNotFoundError as error:
-            raise ImageError(f"{name}: no such file") from error
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            # Pillow's parsers raise SyntaxError and ValueError too on damaged files.
-            raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error
+        """Make the model's input of an image file; see :func:`open_rgb`."""
+        return self.pixels(open_rgb(file, name))

@@ -78,10 +78,10 @@ def test_what_is_neither_bundle_nor_run_is_refused(tmp_path: Path) -> None:
 
 def test_data_of_other_classes_is_refused(run: Path, data: ImageData) -> None:
     found = open_pretrained(str(run))
-    found.check_classes(data)
+    data.check_classes(found.labels, found.name)
     for classes in (("cat", "dog", "frog"), ("red", "green", "blue")):
         with pytest.raises(DataError, match="give data with the same classes in the same order"):
-            found.check_classes(replace(data, classes=classes))
+            replace(data, classes=classes).check_classes(found.labels, found.name)
 
 
 @pytest.mark.parametrize(
