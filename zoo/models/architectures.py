@@ -6,266 +6,141 @@ and every verb of the model stays timm's.
 
 from __future__ import annotations
 
-import json
+import copy
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-import torch
-from timm.models import build_model_with_cfg, checkpoint_seq, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
-from timm.models.resnet import BasicBlock, ResNet, make_blocks
-from torch import Tensor, nn
-from torch.nn import functional as F
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models.resnet import BasicBlock, Bottleneck
+from timm.models.swin_transformer import checkpoint_filter_fn
 
-from zoo.bundle import embedded_names, find
-from zoo.models.base import PrototypeModel
-from zoo.models.heads import PrototypeHead
-
-# What a pretrained tag fixes about its model besides the weights; timm itself keeps num_classes and the image size.
-_HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "readout", "classifier")
+from zoo.bundle import pretrained_models
+from zoo.models.base import HEAD_ARGS, PrototypeModel
+from zoo.models.resnets import ProtoCifarResNet, ProtoResNet
+from zoo.models.swin import ProtoSwin
+from zoo.plugins import timm_cfgs
 
 
-class ProtoResNet(PrototypeModel, ResNet):
-    """timm's ResNet with a :class:`~zoo.models.heads.PrototypeHead`.
+class _Architecture(NamedTuple):
+    """One row: a class and its arguments, what timm's builder and timm's configuration say of it, and its backbone."""
 
-    Args:
-        block, layers: as for timm's ResNet.
-        small_stem: a 3x3 stem of stride 1 without max-pooling, for images of 32 pixels (the papers' ResNet-18).
-        head: "linear", "batchnorm", "mlp" or "relu": see :class:`~zoo.models.heads.PrototypeHead`.
-        embed_dim: width d of the embedding; None keeps that of the features.
-        temperature, prototypes, readout, classifier: see :class:`~zoo.models.heads.PrototypeHead`.
-        kwargs: whatever else timm's ResNet takes; an unknown name is a TypeError.
-    """
+    cls: type[PrototypeModel]
+    args: dict[str, Any]
+    builder: dict[str, Any]
+    cfg: dict[str, Any]
+    backbone: str
 
-    if TYPE_CHECKING:  # torch.jit reads annotations of a class; timm assigns several types to these
-        conv1: Any
-        bn1: Any
-        maxpool: Any
-        feature_info: Any
+    @property
+    def doc(self) -> str:
+        return f"{self.backbone}; {self.args.get('head', 'linear')} projection to {self.args['embed_dim']} dimensions."
 
-    def __init__(
-        self,
-        block: Any,
-        layers: tuple[int, ...],
-        num_classes: int = 1000,
-        in_chans: int = 3,
-        global_pool: str = "avg",
-        drop_rate: float = 0.0,
-        *,
-        small_stem: bool = False,
-        head: str = "linear",
-        embed_dim: int | None = None,
-        temperature: float = 0.2,
-        prototypes: str = "learned",
-        readout: str = "cosine",
-        classifier: str = "cosine",
-        device: Any = None,
-        dtype: Any = None,
-        **kwargs: Any,
-    ) -> None:
-        dd = {"device": device, "dtype": dtype}
-        self._build_backbone(block, layers, in_chans, small_stem, **kwargs, **dd)
-        self.drop_rate = drop_rate
-        self.num_classes = num_classes
-        self.head = PrototypeHead(
-            self.num_features,
-            num_classes,
-            kind=head,
-            embed_dim=embed_dim,
-            temperature=temperature,
-            prototypes=prototypes,
-            readout=readout,
-            classifier=classifier,
-            pool_type=global_pool,
-            drop_rate=drop_rate,
-            **dd,
-        )
-        self.head_hidden_size = self.head.num_features
-
-    def _build_backbone(
-        self, block: Any, layers: tuple[int, ...], in_chans: int, small_stem: bool, **kwargs: Any
-    ) -> None:
-        super().__init__(block, layers, num_classes=0, in_chans=in_chans, **kwargs)
-        del self.global_pool, self.fc
-        if small_stem:
-            dd: dict[str, Any] = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
-            self.conv1 = nn.Conv2d(in_chans, self.bn1.num_features, 3, stride=1, padding=1, bias=False, **dd)
-            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
-            self.maxpool = nn.Identity()
-            for info in self.feature_info:
-                info["reduction"] = max(info["reduction"] // 4, 1)
-
-    def prune_intermediate_layers(
-        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
-    ) -> list[int]:
-        """Drop the stages after the last of ``indices``, and the head; see timm's ResNet."""
-        taken, last = feature_take_indices(len(self.feature_info), indices)
-        stages = [info["module"] for info in self.feature_info[1:]]
-        for name in stages[last:]:
-            setattr(self, name, nn.Sequential())
-        if last == 0:
-            self.maxpool = nn.Identity()
-        pruned = last < len(stages)
-        if pruned:
-            self.num_features = self.head.in_features = self.feature_info[last]["num_chs"]
-        if prune_head or pruned:
-            self.reset_classifier(0, "")
-        return taken
+    def with_mlp(self) -> _Architecture:
+        """The encoder of the papers' contrastive recipes."""
+        return self._replace(args={**self.args, "head": "mlp", "embed_dim": 128})
 
 
-class PadShortcut(nn.Module):
-    """He et al.'s shortcut of option A: every second pixel, and zeros for the new channels. No parameters."""
-
-    def __init__(self, new_channels: int) -> None:
-        super().__init__()
-        self.new_channels = new_channels
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C + new_channels, ceil(H/2), ceil(W/2))."""
-        before = self.new_channels // 2
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, self.new_channels - before))
+def _features(stages: int) -> dict[str, Any]:
+    return {"feature_cfg": {"out_indices": tuple(range(stages))}}
 
 
-class ProtoCifarResNet(ProtoResNet):
-    """The CIFAR ResNets of 6n + 2 layers with a prototype head: three stages of 16, 32 and 64 channels.
-
-    Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (shortcuts of option A).
-    """
-
-    if TYPE_CHECKING:
-        act1: nn.Module
-        layer1: nn.Sequential
-        layer2: nn.Sequential
-        layer3: nn.Sequential
-
-    def _build_backbone(  # type: ignore[override]
-        self,
-        block: Any,
-        layers: tuple[int, ...],
-        in_chans: int,
-        small_stem: bool,
-        *,
-        device: Any = None,
-        dtype: Any = None,
-        drop_path_rate: float = 0.0,
-        zero_init_last: bool = True,
-    ) -> None:
-        nn.Module.__init__(self)
-        dd = {"device": device, "dtype": dtype}
-        self.in_chans = in_chans
-        self.grad_checkpointing = False
-        channels = (16, 32, 64)
-        self.conv1 = nn.Conv2d(in_chans, channels[0], 3, stride=1, padding=1, bias=False, **dd)
-        self.bn1 = nn.BatchNorm2d(channels[0], **dd)
-        self.act1 = nn.ReLU(inplace=True)
-        self.maxpool = nn.Identity()
-        stages, info = make_blocks(
-            (block,) * 3, channels, layers, channels[0], norm_layer=nn.BatchNorm2d, drop_path_rate=drop_path_rate, **dd
-        )
-        for (name, stage), width in zip(stages, channels, strict=True):
-            first: Any = stage[0]  # type: ignore[index]
-            if first.downsample is not None:
-                first.downsample = PadShortcut(width // 2)
-            self.add_module(name, stage)
-        self.feature_info = [{"num_chs": channels[0], "reduction": 1, "module": "act1"}]
-        self.feature_info += [{**entry, "reduction": 2**stage} for stage, entry in enumerate(info)]
-        self.num_features = channels[-1]
-        self.init_weights(zero_init_last=zero_init_last)
-        for stage in (self.layer2, self.layer3):
-            # With a zero scale, a channel that the shortcut pads with zeros would be 0 before its ReLU, and so without
-            # a gradient for ever.
-            nn.init.ones_(stage[0].bn2.weight)  # type: ignore[union-attr, arg-type]
-
-    def forward_features(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 64, H/4, W/4)."""
-        x = self.act1(self.bn1(self.conv1(x)))
-        x = self.maxpool(x)
-        if self.grad_checkpointing and not torch.jit.is_scripting():
-            x = checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
-        else:
-            x = self.layer3(self.layer2(self.layer1(x)))
-        return x
-
-    def forward_intermediates(
-        self,
-        x: Tensor,
-        indices: int | list[int] | None = None,
-        norm: bool = False,
-        stop_early: bool = False,
-        output_fmt: str = "NCHW",
-        intermediates_only: bool = False,
-    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
-        """Feature maps after the stem and each stage; see timm's ResNet."""
-        if output_fmt != "NCHW":
-            raise ValueError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
-        taken, last = feature_take_indices(len(self.feature_info), indices)
-        x = self.act1(self.bn1(self.conv1(x)))
-        intermediates = [x] if 0 in taken else []
-        x = self.maxpool(x)
-        stages = [self.layer1, self.layer2, self.layer3]
-        for index, stage in enumerate(stages[:last] if stop_early else stages, start=1):
-            x = checkpoint_seq(stage, x) if self.grad_checkpointing and not torch.jit.is_scripting() else stage(x)
-            if index in taken:
-                intermediates.append(x)
-        return intermediates if intermediates_only else (x, intermediates)
-
-
-# Arguments here are part of what a checkpoint means: never change one, add a name.
-_ARCHITECTURES: dict[str, tuple[type[ProtoResNet], dict[str, Any], str]] = {
-    "proto_resnet20_cifar": (
-        ProtoCifarResNet,
-        {"block": BasicBlock, "layers": (3, 3, 3), "embed_dim": 64},
-        "He et al.'s ResNet-20 for 32-pixel images (0.27 M parameters), 64-dimensional embedding.",
-    ),
-    "proto_resnet32_cifar": (
-        ProtoCifarResNet,
-        {"block": BasicBlock, "layers": (5, 5, 5), "embed_dim": 64},
-        "He et al.'s ResNet-32 for 32-pixel images (0.47 M parameters), 64-dimensional embedding.",
-    ),
-    "proto_resnet18_cifar": (
-        ProtoResNet,
-        {"block": BasicBlock, "layers": (2, 2, 2, 2), "small_stem": True, "embed_dim": 512},
-        "ResNet-18 with a 3x3 stem and no max-pooling for 32-pixel images (11 M parameters), 512-d embedding.",
-    ),
-}
-
-
-def _cfg(cls: type[ProtoResNet]) -> dict[str, Any]:
-    side = 8 if cls is ProtoCifarResNet else 4
+def _cfg(side: int, pool: int, crop_pct: float, mean: Any, std: Any, **more: Any) -> dict[str, Any]:
     return {
-        "num_classes": 10,
-        "input_size": (3, 32, 32),
-        "pool_size": (side, side),
-        "crop_pct": 1.0,
+        "input_size": (3, side, side),
+        "pool_size": (pool, pool),
+        "crop_pct": crop_pct,
         "interpolation": "bicubic",
-        "mean": (0.4914, 0.4822, 0.4465),
-        "std": (0.247, 0.2435, 0.2616),
+        "mean": mean,
+        "std": std,
         "first_conv": "conv1",
         "classifier": "head.fc",
         "license": "apache-2.0",
+        **more,
     }
 
 
-def _embedded_configs() -> dict[str, dict[str, Any]]:
-    """config.json of each bundle inside the package, by name. Digests are compared by zoo.create_model, not here."""
-    return {name: json.loads((find(name) / "config.json").read_bytes()) for name in embedded_names()}
+def _cifar(pool: int) -> dict[str, Any]:
+    return _cfg(32, pool, 1.0, (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616), num_classes=10)
 
 
-def _default_cfgs(embedded: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    cfgs: dict[str, dict[str, Any]] = {}
-    for arch, (cls, _, _) in _ARCHITECTURES.items():
-        tagged = {name: config for name, config in embedded.items() if name.split(".", maxsplit=1)[0] == arch}
-        for name, config in tagged.items():
-            own = {key: value for key, value in config["pretrained_cfg"].items() if key != "tag"}
-            cfgs[name] = {**_cfg(cls), **own, "file": str(find(name) / "model.safetensors")}
-        if not tagged:
-            cfgs[arch] = _cfg(cls)
-    return cfgs
+def _imagenet(crop_pct: float, **more: Any) -> dict[str, Any]:
+    return _cfg(224, 7, crop_pct, IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD, num_classes=1000, **more)
 
 
-_EMBEDDED = _embedded_configs()
-default_cfgs = generate_default_cfgs(dict(_default_cfgs(_EMBEDDED)))
+# Depth: block, blocks of the four stages, channels of the last.
+_RESNETS: dict[int, tuple[Any, tuple[int, ...], int]] = {
+    18: (BasicBlock, (2, 2, 2, 2), 512),
+    34: (BasicBlock, (3, 4, 6, 3), 512),
+    50: (Bottleneck, (3, 4, 6, 3), 2048),
+    101: (Bottleneck, (3, 4, 23, 3), 2048),
+    152: (Bottleneck, (3, 8, 36, 3), 2048),
+}
+
+
+def _he(depth: int) -> _Architecture:
+    return _Architecture(
+        ProtoCifarResNet,
+        {"block": BasicBlock, "layers": ((depth - 2) // 6,) * 3, "embed_dim": 64},
+        _features(4),
+        _cifar(8),
+        f"He et al.'s ResNet-{depth} for 32-pixel images",
+    )
+
+
+def _resnet_cifar(depth: int) -> _Architecture:
+    block, layers, width = _RESNETS[depth]
+    return _Architecture(
+        ProtoResNet,
+        {"block": block, "layers": layers, "small_stem": True, "embed_dim": width},
+        _features(5),
+        _cifar(4),
+        f"ResNet-{depth} with a 3x3 stem and no max-pooling for 32-pixel images",
+    )
+
+
+def _resnet(depth: int) -> _Architecture:
+    block, layers, width = _RESNETS[depth]
+    return _Architecture(
+        ProtoResNet,
+        {"block": block, "layers": layers, "embed_dim": width},
+        _features(5),
+        _imagenet(0.875),
+        f"ResNet-{depth} for 224-pixel images",
+    )
+
+
+_SWIN_TINY = _Architecture(
+    ProtoSwin,
+    {
+        "patch_size": 4,
+        "window_size": 7,
+        "width": 96,
+        "depths": (2, 2, 6, 2),
+        "num_heads": (3, 6, 12, 24),
+        "embed_dim": 768,
+    },
+    {
+        "feature_cfg": {"flatten_sequential": True, "out_indices": (0, 1, 2, 3)},
+        "pretrained_filter_fn": checkpoint_filter_fn,
+    },
+    _imagenet(0.9, fixed_input_size=True, first_conv="patch_embed.proj"),
+    "Swin-T for 224-pixel images, or for others with img_size",
+)
+
+# Arguments here are part of what a checkpoint means: never change one, add a name.
+_ARCHITECTURES: dict[str, _Architecture] = {
+    **{f"proto_resnet{depth}_cifar": _he(depth) for depth in (20, 32, 44, 56)},
+    **{f"proto_resnet{depth}_cifar": _resnet_cifar(depth) for depth in (18, 34, 50)},
+    **{f"proto_resnet{depth}": _resnet(depth) for depth in _RESNETS},
+    "proto_resnet18_cifar_mlp": _resnet_cifar(18).with_mlp(),
+    "proto_resnet50_mlp": _resnet(50).with_mlp(),
+    "proto_swin_tiny": _SWIN_TINY,
+}
+
+
+# Digests are compared by zoo.create_model, not here.
+default_cfgs = generate_default_cfgs(dict(timm_cfgs({name: row.cfg for name, row in _ARCHITECTURES.items()})))
 
 
 def _tag_args(arch: str, pretrained: bool, pretrained_cfg: Any) -> dict[str, Any]:
@@ -273,27 +148,25 @@ def _tag_args(arch: str, pretrained: bool, pretrained_cfg: Any) -> dict[str, Any
     tag = pretrained_cfg if isinstance(pretrained_cfg, str) else None
     if tag is None and pretrained and pretrained_cfg is None:
         tag = default_cfgs[arch].tags[0]
-    model_args = _EMBEDDED.get(f"{arch}.{tag}", {}).get("model_args", {})
-    return {key: model_args[key] for key in _HEAD_ARGS if key in model_args}
+    known = pretrained_models().get(f"{arch}.{tag}")
+    model_args = {} if known is None else known.config.get("model_args", {})
+    return {key: model_args[key] for key in HEAD_ARGS if key in model_args}
 
 
-def _entrypoint(arch: str) -> Callable[..., ProtoResNet]:
-    cls, arch_args, doc = _ARCHITECTURES[arch]
-    stages = 4 if cls is ProtoCifarResNet else 5
+def _entrypoint(arch: str) -> Callable[..., PrototypeModel]:
+    row = _ARCHITECTURES[arch]
 
-    def create(pretrained: bool = False, **kwargs: Any) -> ProtoResNet:
+    def create(pretrained: bool = False, **kwargs: Any) -> PrototypeModel:
         tag_args = _tag_args(arch, pretrained, kwargs.get("pretrained_cfg"))
-        model: ProtoResNet = build_model_with_cfg(
-            cls,
-            arch,
-            pretrained,
-            feature_cfg={"out_indices": tuple(range(stages))},
-            **{**arch_args, **tag_args, **kwargs},
+        # timm's builder writes into feature_cfg.
+        builder = copy.deepcopy(row.builder)
+        model: PrototypeModel = build_model_with_cfg(
+            row.cls, arch, pretrained, **builder, **{**row.args, **tag_args, **kwargs}
         )
         return model
 
     create.__name__ = create.__qualname__ = arch
-    create.__doc__ = doc
+    create.__doc__ = row.doc
     create.__module__ = __name__
     return create
 

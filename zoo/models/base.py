@@ -12,9 +12,25 @@ from torch import Tensor, nn
 
 from zoo.models.heads import PrototypeClassifier, PrototypeHead
 
+# Arguments of a model that belong to its head, by the names that recipes and configurations give them.
+HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "readout", "classifier")
+
+
+def split_head_args(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A model's keyword arguments -> those of its head, and those of timm's class."""
+    head = {key: value for key, value in kwargs.items() if key in HEAD_ARGS}
+    return head, {key: value for key, value in kwargs.items() if key not in HEAD_ARGS}
+
 
 class PrototypeModel(nn.Module):
     """Mixed in before one of timm's classes: replaces its classifier by a :class:`~zoo.models.heads.PrototypeHead`.
+
+    Every subclass takes, beside timm's own keyword arguments (an unknown name is a TypeError):
+
+    Args:
+        head: "linear", "batchnorm", "mlp" or "relu": see :class:`~zoo.models.heads.PrototypeHead`.
+        embed_dim: width d of the embedding; None keeps that of the features.
+        temperature, prototypes, readout, classifier: see :class:`~zoo.models.heads.PrototypeHead`.
 
     Attributes:
         head: pooling, projection and prototypes.
@@ -33,6 +49,11 @@ class PrototypeModel(nn.Module):
         def forward_features(self, x: Tensor) -> Tensor:
             """Images -> feature map, by timm's class."""
             raise AssertionError
+
+    def _build_head(self, num_classes: int, pool_type: str, *, head: str = "linear", **kwargs: Any) -> None:
+        self.num_classes = num_classes
+        self.head = PrototypeHead(self.num_features, num_classes, kind=head, pool_type=pool_type, **kwargs)
+        self.head_hidden_size = self.head.num_features
 
     @property
     def prototypes(self) -> Tensor:
@@ -95,7 +116,7 @@ class PrototypeModel(nn.Module):
         """Give the model new prototypes for ``num_classes`` classes (0: none); None keeps the pooling."""
         self.num_classes = num_classes
         # A head of buffers alone has no parameter to read device and dtype from: the model has.
-        self.head.reset(num_classes, global_pool, **get_device_dtype(self))
+        self.head.reset(num_classes, global_pool, in_features=self.num_features, **get_device_dtype(self))
         self.head_hidden_size = self.head.num_features
 
 
@@ -107,5 +128,5 @@ def timm_model(name: str, **kwargs: Any) -> PrototypeModel:
     """
     model = timm.create_model(name, **kwargs)
     if not isinstance(model, PrototypeModel):
-        raise TypeError(f"{name} is not a model of the zoo: its names begin with proto_")
+        raise TypeError(f"{name} is not a model of the zoo: `protozoo list` prints them")
     return model

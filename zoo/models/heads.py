@@ -203,6 +203,7 @@ class PrototypeHead(nn.Module):
         pool_type: timm's; "" leaves pooling and projection out, and the head returns the feature map (with a
             classifier it cannot: forward raises).
         drop_rate: dropout on the pooled features.
+        input_fmt: "NCHW" or "NHWC", the order of the feature map's dimensions.
     """
 
     def __init__(
@@ -218,6 +219,7 @@ class PrototypeHead(nn.Module):
         classifier: str = "cosine",
         pool_type: str = "avg",
         drop_rate: float = 0.0,
+        input_fmt: str = "NCHW",
         device: Any = None,
         dtype: Any = None,
     ) -> None:
@@ -231,12 +233,13 @@ class PrototypeHead(nn.Module):
         self.prototype_kind = prototypes
         self.readout = readout
         self.cosine = classifier == "cosine"
+        self.input_fmt = input_fmt
         self.drop = nn.Dropout(drop_rate)
         self._build_projection(pool_type, device=device, dtype=dtype)
         self._build_classifier(num_classes, device=device, dtype=dtype)
 
     def _build_projection(self, pool_type: str, **dd: Any) -> None:
-        self.global_pool = SelectAdaptivePool2d(pool_type=pool_type, flatten=bool(pool_type))
+        self.global_pool = SelectAdaptivePool2d(pool_type=pool_type, flatten=bool(pool_type), input_fmt=self.input_fmt)
         self.pooled = bool(pool_type)
         pooled = self.in_features * self.global_pool.feat_mult()
         self.num_features = pooled
@@ -261,12 +264,23 @@ class PrototypeHead(nn.Module):
             self.fc = nn.Linear(self.num_features, num_classes, **dd)
         self.has_classifier = num_classes > 0
 
-    def reset(self, num_classes: int, pool_type: str | None = None, *, device: Any = None, dtype: Any = None) -> None:
-        """Draw a new classifier; another pooling also redraws the projection, whose input it changes."""
+    def reset(
+        self,
+        num_classes: int,
+        pool_type: str | None = None,
+        *,
+        in_features: int | None = None,
+        device: Any = None,
+        dtype: Any = None,
+    ) -> None:
+        """Draw a new classifier; another pooling or width also redraws the projection, whose input they change."""
         if isinstance(self.fc, PrototypeClassifier) and not self.fc.temperature.is_meta:
             self.initial_temperature = float(self.fc.temperature)
-        if pool_type is not None and pool_type != self.global_pool.pool_type:
-            self._build_projection(pool_type, device=device, dtype=dtype)
+        before = self.global_pool.pool_type, self.in_features
+        after = before[0] if pool_type is None else pool_type, in_features or before[1]
+        if after != before:
+            self.in_features = after[1]
+            self._build_projection(after[0], device=device, dtype=dtype)
         self._build_classifier(num_classes, device=device, dtype=dtype)
         self.train(self.training)
 

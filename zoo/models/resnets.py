@@ -1,0 +1,177 @@
+"""timm's ResNet with a prototype head, for images of 224 and of 32 pixels, and He et al.'s for CIFAR."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from timm.models import checkpoint_seq
+from timm.models._features import feature_take_indices
+from timm.models.resnet import ResNet, make_blocks
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from zoo.models.base import PrototypeModel, split_head_args
+
+
+class ProtoResNet(PrototypeModel, ResNet):
+    """timm's ResNet with a :class:`~zoo.models.heads.PrototypeHead`.
+
+    Args:
+        block, layers: as for timm's ResNet.
+        small_stem: a 3x3 stem of stride 1 without max-pooling, for images of 32 pixels (the papers' ResNet-18).
+        kwargs: see :class:`~zoo.models.base.PrototypeModel`.
+    """
+
+    if TYPE_CHECKING:  # torch.jit reads annotations of a class; timm assigns several types to these
+        conv1: Any
+        bn1: Any
+        maxpool: Any
+        feature_info: Any
+
+    def __init__(
+        self,
+        block: Any,
+        layers: tuple[int, ...],
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        *,
+        small_stem: bool = False,
+        device: Any = None,
+        dtype: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        dd = {"device": device, "dtype": dtype}
+        head_args, backbone_args = split_head_args(kwargs)
+        self._build_backbone(block, layers, in_chans, small_stem, **backbone_args, **dd)
+        self.drop_rate = drop_rate
+        self._build_head(num_classes, global_pool, drop_rate=drop_rate, **head_args, **dd)
+
+    def _build_backbone(
+        self, block: Any, layers: tuple[int, ...], in_chans: int, small_stem: bool, **kwargs: Any
+    ) -> None:
+        super().__init__(block, layers, num_classes=0, in_chans=in_chans, **kwargs)
+        del self.global_pool, self.fc
+        if small_stem:
+            dd: dict[str, Any] = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
+            self.conv1 = nn.Conv2d(in_chans, self.bn1.num_features, 3, stride=1, padding=1, bias=False, **dd)
+            nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
+            self.maxpool = nn.Identity()
+            for info in self.feature_info:
+                info["reduction"] = max(info["reduction"] // 4, 1)
+
+
+class PadShortcut(nn.Module):
+    """He et al.'s shortcut of option A: every second pixel, and zeros for the new channels. No parameters."""
+
+    def __init__(self, new_channels: int) -> None:
+        super().__init__()
+        self.new_channels = new_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C + new_channels, ceil(H/2), ceil(W/2))."""
+        before = self.new_channels // 2
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, self.new_channels - before))
+
+
+class ProtoCifarResNet(ProtoResNet):
+    """The CIFAR ResNets of 6n + 2 layers with a prototype head: three stages of 16, 32 and 64 channels.
+
+    Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (shortcuts of option A).
+    """
+
+    if TYPE_CHECKING:
+        act1: nn.Module
+        layer1: nn.Sequential
+        layer2: nn.Sequential
+        layer3: nn.Sequential
+
+    def _build_backbone(  # type: ignore[override]
+        self,
+        block: Any,
+        layers: tuple[int, ...],
+        in_chans: int,
+        small_stem: bool,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+        drop_path_rate: float = 0.0,
+        zero_init_last: bool = True,
+    ) -> None:
+        nn.Module.__init__(self)
+        dd = {"device": device, "dtype": dtype}
+        self.in_chans = in_chans
+        self.grad_checkpointing = False
+        channels = (16, 32, 64)
+        self.conv1 = nn.Conv2d(in_chans, channels[0], 3, stride=1, padding=1, bias=False, **dd)
+        self.bn1 = nn.BatchNorm2d(channels[0], **dd)
+        self.act1 = nn.ReLU(inplace=True)
+        self.maxpool = nn.Identity()
+        stages, info = make_blocks(
+            (block,) * 3, channels, layers, channels[0], norm_layer=nn.BatchNorm2d, drop_path_rate=drop_path_rate, **dd
+        )
+        for (name, stage), width in zip(stages, channels, strict=True):
+            first: Any = stage[0]  # type: ignore[index]
+            if first.downsample is not None:
+                first.downsample = PadShortcut(width // 2)
+            self.add_module(name, stage)
+        self.feature_info = [{"num_chs": channels[0], "reduction": 1, "module": "act1"}]
+        self.feature_info += [{**entry, "reduction": 2**stage} for stage, entry in enumerate(info)]
+        self.num_features = channels[-1]
+        self.init_weights(zero_init_last=zero_init_last)
+        for stage in (self.layer2, self.layer3):
+            # With a zero scale, a channel that the shortcut pads with zeros would be 0 before its ReLU, and so without
+            # a gradient for ever.
+            nn.init.ones_(stage[0].bn2.weight)  # type: ignore[union-attr, arg-type]
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, 64, H/4, W/4)."""
+        x = self.act1(self.bn1(self.conv1(x)))
+        x = self.maxpool(x)
+        if self.grad_checkpointing and not torch.jit.is_scripting():
+            x = checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
+        else:
+            x = self.layer3(self.layer2(self.layer1(x)))
+        return x
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: int | list[int] | None = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> list[Tensor] | tuple[Tensor, list[Tensor]]:
+        """Feature maps after the stem and each stage; see timm's ResNet."""
+        if output_fmt != "NCHW":
+            raise ValueError(f"output_fmt must be 'NCHW', not {output_fmt!r}")
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        x = self.act1(self.bn1(self.conv1(x)))
+        intermediates = [x] if 0 in taken else []
+        x = self.maxpool(x)
+        stages = [self.layer1, self.layer2, self.layer3]
+        for index, stage in enumerate(stages[:last] if stop_early else stages, start=1):
+            x = checkpoint_seq(stage, x) if self.grad_checkpointing and not torch.jit.is_scripting() else stage(x)
+            if index in taken:
+                intermediates.append(x)
+        return intermediates if intermediates_only else (x, intermediates)
+
+    def prune_intermediate_layers(
+        self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the stages after the last of ``indices``, and the head; see timm's ResNet."""
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        stages = [info["module"] for info in self.feature_info[1:]]
+        for name in stages[last:]:
+            setattr(self, name, nn.Sequential())
+        if last == 0:
+            self.maxpool = nn.Identity()
+        pruned = last < len(stages)
+        if pruned:
+            self.num_features = self.feature_info[last]["num_chs"]
+        if prune_head or pruned:
+            self.reset_classifier(0, "")
+        return taken
