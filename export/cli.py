@@ -24,7 +24,9 @@ def export(run: Path, out: Path) -> None:
 @click.command()
 @click.argument("bundle")
 def verify(bundle: str) -> None:
-    """Check every digest of BUNDLE (a folder or a zoo name) and replay its golden inputs in torch and ONNX Runtime.
+    """Check every digest of BUNDLE and replay its golden inputs in torch and ONNX Runtime.
+
+    BUNDLE is a folder, a zoo name or hf-hub:owner/name.
 
     Example: protozoo verify digits-bundle
     """

@@ -20,7 +20,7 @@ class Settings:
     """How to serve one bundle. Every field is an environment variable: ``max_images`` is ``PROTOZOO_MAX_IMAGES``.
 
     Attributes:
-        bundle: folder or zoo name of the bundle.
+        bundle: folder, zoo name or hf-hub:owner/name of the bundle.
         device: "cpu" or "cuda".
         max_body_bytes: largest body of a request, in bytes.
         max_pixels: largest picture, in pixels; its decoded form takes 3 bytes for each.
@@ -72,7 +72,9 @@ class Settings:
         environ = os.environ if environ is None else environ
         texts = {field.name: environ.get(variable(field.name), "").strip() for field in fields(cls)}
         if not texts["bundle"]:
-            raise ProtozooError(f"{variable('bundle')} must name what to serve: the folder of a bundle or a zoo name")
+            raise ProtozooError(
+                f"{variable('bundle')} must name what to serve: a folder, a zoo name or hf-hub:owner/name"
+            )
         given: dict[str, Any] = {
             field: _integer(field, text) if field in _NUMBERS else text for field, text in texts.items() if text
         }

@@ -1,7 +1,8 @@
 """protozoo: image classifiers whose classes are points on the unit sphere.
 
 Importing this package costs milliseconds and loads neither torch nor timm: the public names are resolved on first use,
-and the architectures register with timm when timm is imported, whichever of the two comes first.
+and the architectures, ours and those of packages with an entry point in ``protozoo.zoo``, register with timm when timm
+is imported, whichever of the two comes first.
 """
 
 from __future__ import annotations
@@ -45,3 +46,4 @@ def __dir__() -> list[str]:
 @when_imported("timm")
 def _register_architectures(_timm: ModuleType) -> None:
     importlib.import_module("zoo.models.architectures")
+    importlib.import_module("zoo.plugins").import_plugins()

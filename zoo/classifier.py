@@ -122,7 +122,8 @@ def load(name_or_path: str | os.PathLike[str], device: str | torch.device | None
     """Load a model with its preprocessing and labels.
 
     Args:
-        name_or_path: a name of the zoo (``architecture.tag``), or the folder of a bundle.
+        name_or_path: a name of the zoo (``architecture.tag``), the folder of a bundle, or
+            ``hf-hub:owner/name[@revision]``.
         device: torch device; the CPU by default.
 
     Raises:

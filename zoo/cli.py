@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 import sys
 from importlib.metadata import EntryPoint, entry_points
 
@@ -45,16 +46,24 @@ def protozoo() -> None:
 
 @protozoo.command("list")
 @click.argument("pattern", default="*")
-@click.option("--pretrained", is_flag=True, help="List weights, not architectures.")
+@click.option("--pretrained", is_flag=True, help="List weights: their data, test accuracy, size, and where they lie.")
 def list_(pattern: str, pretrained: bool) -> None:
-    """List the zoo's models whose name matches PATTERN.
+    """List the zoo's models whose name matches PATTERN, those of packages installed beside it among them.
 
     Example: protozoo list "*resnet20*" --pretrained
     """
-    names = zoo.list_models(pattern, pretrained=pretrained)
+    if pretrained:
+        # Needs no torch, unlike the list of what is registered with timm.
+        from zoo.bundle import pretrained_models
+        from zoo.listing import pretrained_table
+
+        models = pretrained_models()
+        names = fnmatch.filter(sorted(models), pattern)
+    else:
+        names = zoo.list_models(pattern)
     if not names:
         raise ProtozooError(f"no model matches {pattern!r}; `protozoo list` prints them all")
-    click.echo("\n".join(names))
+    click.echo(pretrained_table(models[name] for name in names) if pretrained else "\n".join(names))
 
 
 @protozoo.command()
@@ -63,7 +72,7 @@ def list_(pattern: str, pretrained: bool) -> None:
 @click.option("-k", default=5, show_default=True, help="Predictions an image.")
 @click.option("--device", default=None, help="Torch device; the CPU by default.")
 def predict(bundle: str, images: tuple[str, ...], k: int, device: str | None) -> None:
-    """Classify IMAGES by their nearest prototypes in BUNDLE (a folder or a zoo name).
+    """Classify IMAGES by their nearest prototypes in BUNDLE (a folder, a zoo name or hf-hub:owner/name).
 
     Example: protozoo predict proto_resnet20_cifar.nonl_cifar10 frog.png
     """

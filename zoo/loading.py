@@ -5,40 +5,47 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import warnings
+from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load_file
 
-from zoo.bundle import Bundle, BundleError, embedded_names, find
+from zoo.bundle import Bundle, BundleError, find, pretrained_models
 from zoo.errors import ProtozooError
 from zoo.models.architectures import architectures
 from zoo.models.base import PrototypeModel, timm_model
+from zoo.plugins import plugin_architectures
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
-    """Names of architectures, or with ``pretrained`` of weights (``architecture.tag``), that match a wildcard."""
-    return fnmatch.filter(sorted(embedded_names() if pretrained else architectures()), pattern)
+    """Names of architectures, or with ``pretrained`` of weights (``architecture.tag``), that match a wildcard.
+
+    Those of packages that are installed beside this one are among them: see :mod:`zoo.bundle.catalogue`.
+    """
+    return fnmatch.filter(sorted(pretrained_models() if pretrained else _architectures()), pattern)
 
 
 def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> PrototypeModel:
     """Create a model of the zoo.
 
     Args:
-        name: an architecture (random weights), ``architecture.tag`` with ``pretrained=True``, or ``local-dir:path`` of
-            a bundle (always with its weights).
+        name: an architecture (random weights), ``architecture.tag`` with ``pretrained=True``, or a bundle (always with
+            its weights): ``hf-hub:owner/name[@revision]``, ``local-dir:path`` or a folder.
         pretrained: load weights; an architecture without a tag then means its only one.
         kwargs: for the model, as in ``timm.create_model``. Another ``num_classes`` than the weights' gives new, random
             prototypes, with a warning; ``readout="cosine"`` leaves the offsets out of a bundle that has some.
 
     Raises:
         ProtozooError: an unknown name (the message offers the nearest), or a tag without ``pretrained=True``.
-        BundleError: the weights are missing, damaged, or not those that the configuration names.
+        BundleError: the weights are missing, damaged, or not those that the configuration names, or they lie on the Hub
+            and cannot be had from there.
     """
-    if name.startswith(("local-dir:", "hf-hub:")):
-        return _from_bundle(Bundle.open(find(name)), kwargs)
     architecture = name.split(".", maxsplit=1)[0]
-    if architecture not in architectures():
-        near = difflib.get_close_matches(name, (*architectures(), *embedded_names()), n=3) or architectures()
+    if architecture not in _architectures():
+        if name.startswith(("local-dir:", "hf-hub:")) or Path(name).is_dir():
+            return _from_bundle(Bundle.open(find(name)), kwargs)
+        known = (*_architectures(), *pretrained_models())
+        near = difflib.get_close_matches(name, known, n=3) or _architectures()
         raise ProtozooError(f"the zoo has no model {name!r}; did you mean {', '.join(near)}?")
     if pretrained:
         return _from_bundle(Bundle.open(find(name)), kwargs)
@@ -49,11 +56,19 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> Prototyp
     return timm_model(architecture, pretrained=False, **kwargs)
 
 
+def _architectures() -> tuple[str, ...]:
+    return (*architectures(), *plugin_architectures())
+
+
 def _from_bundle(bundle: Bundle, kwargs: dict[str, Any]) -> PrototypeModel:
     """Build what config.json describes and load every tensor of model.safetensors."""
     config = bundle.config
     args = {**config.get("model_args", {}), **kwargs}
     args.setdefault("num_classes", config["num_classes"])
+    if config["architecture"] not in _architectures():
+        raise BundleError(
+            f"{bundle.path}: no architecture {config['architecture']!r} is registered: install the package that has it"
+        )
     try:
         model = timm_model(
             config["architecture"], pretrained=False, pretrained_cfg=dict(config["pretrained_cfg"]), **args

@@ -1,10 +1,22 @@
 import hashlib
+import sys
 
 import numpy as np
 import pytest
 
-from tests.tiny_bundle import edit_config, make_tiny_bundle
-from zoo.bundle import FILES, Bundle, BundleError, ProtozooError, embedded_names, find, new_bundle
+from tests.tiny_bundle import edit_config, make_tiny_bundle, resign
+from zoo.bundle import (
+    FILES,
+    Bundle,
+    BundleError,
+    Pretrained,
+    ProtozooError,
+    embedded_names,
+    find,
+    hub,
+    new_bundle,
+    pretrained_models,
+)
 from zoo.files import write_atomically
 
 ALL_FILES = [*FILES, "SHA256SUMS"]
@@ -65,7 +77,8 @@ def test_hidden_files_of_the_hub_do_not_matter(bundle):
     Bundle.open(bundle.path)
 
 
-def test_a_newer_format_asks_for_an_upgrade(bundle):
+def test_a_newer_format_asks_for_an_upgrade_even_where_its_files_are_others(bundle):
+    (bundle.path / "golden.safetensors").rename(bundle.path / "golden.parquet")
     edit_config(bundle.path, lambda config: config["protozoo"].update(format_version=2))
     with pytest.raises(BundleError, match=r"format 2.*upgrade protozoo"):
         Bundle.open(bundle.path)
@@ -101,10 +114,39 @@ def test_prototypes_off_the_sphere_are_refused(tmp_path):
     assert not (tmp_path / "off").exists()
 
 
-def test_pickled_weights_are_refused_and_not_opened(tmp_path):
-    (tmp_path / "pytorch_model.bin").write_bytes(b"not even a pickle")
-    with pytest.raises(BundleError, match="pickled weights"):
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pth", "checkpoint.ckpt"])
+def test_pickled_weights_are_refused_and_not_opened(tmp_path, name):
+    (tmp_path / name).write_bytes(b"not even a pickle")
+    with pytest.raises(BundleError, match=f"pickled weights.*{name}"):
         Bundle.open(tmp_path)
+
+
+@pytest.mark.parametrize("start", [b"PK\x03\x04", b"\x80\x02", b"\x80\x04"])
+def test_a_pickle_in_the_name_of_safetensors_is_refused_as_one(bundle, start):
+    (bundle.path / "model.safetensors").write_bytes(start + b"what torch.save or pickle.dump write")
+    resign(bundle.path)
+    with pytest.raises(BundleError, match=r"model\.safetensors is a pickle and not safetensors"):
+        Bundle.open(bundle.path)
+
+
+def test_a_header_whose_length_looks_like_a_pickle_is_none(bundle):
+    # A header of 128 bytes more than a multiple of 256 begins with the byte that pickles begin with.
+    path = bundle.path / "model.safetensors"
+    data = path.read_bytes()
+    length = int.from_bytes(data[:8], "little")
+    padding = (0x80 - length) % 256
+    header = data[8 : 8 + length] + b" " * padding
+    path.write_bytes((length + padding).to_bytes(8, "little") + header + data[8 + length :])
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    edit_config(bundle.path, lambda config: config["protozoo"]["weights"].update(sha256=digest))
+    assert path.read_bytes().startswith(b"\x80")
+    Bundle.open(bundle.path)
+
+
+def test_a_plain_model_of_timm_is_said_to_be_one(bundle):
+    (bundle.path / "SHA256SUMS").unlink()
+    with pytest.raises(BundleError, match=r"SHA256SUMS is missing.*timm\.create_model"):
+        Bundle.open(bundle.path)
 
 
 def test_no_folder_and_no_bundle_are_told_apart(tmp_path):
@@ -158,5 +200,44 @@ def test_find_takes_folders_and_names_and_offers_the_nearest(bundle):
         find("proto_resnet20_cifar.nonl_cifar")
     with pytest.raises(BundleError, match="no such folder"):
         find("local-dir:nowhere")
-    with pytest.raises(BundleError, match="hf download"):
-        find("hf-hub:owner/name")
+    with pytest.raises(BundleError, match="for the Hub's repository of that name write hf-hub:owner/name"):
+        find("owner/name")
+
+
+def known(bundle, *, package, hub=None, tag="nonl_tiny"):
+    cfg = {**bundle.config["pretrained_cfg"], "tag": tag, **({"hf_hub_id": hub} if hub else {})}
+    return Pretrained(package, bundle.path, {**bundle.config, "pretrained_cfg": cfg})
+
+
+def use(monkeypatch, *models):
+    # The package's function of that name hides the module.
+    module = sys.modules["zoo.bundle.find"]
+    monkeypatch.setattr(module, "pretrained_models", lambda: {model.name: model for model in models})
+
+
+def test_an_architecture_means_the_only_weights_of_the_first_package_that_has_it(bundle, monkeypatch):
+    first, beside = known(bundle, package="protozoo"), known(bundle, package="insects", tag="other")
+    use(monkeypatch, first, beside)
+    assert find("proto_tiny") == find("proto_tiny.nonl_tiny") == find("proto_tiny.other") == bundle.path
+    use(monkeypatch, first, known(bundle, package="protozoo", tag="other"))
+    with pytest.raises(BundleError, match=r"did you mean proto_tiny\.nonl_tiny, proto_tiny\.other\?"):
+        find("proto_tiny")
+
+
+def test_weights_of_the_hub_must_be_those_that_the_package_knows(bundle, monkeypatch, tmp_path):
+    use(monkeypatch, known(bundle, package="insects", hub="owner/name@v1"))
+    asked = []
+    monkeypatch.setattr(hub, "download", lambda spec: asked.append(spec) or bundle.path)
+    assert find("proto_tiny.nonl_tiny") == bundle.path
+    assert asked == ["owner/name@v1"]
+    moved = make_tiny_bundle(tmp_path / "moved", seed=1)
+    monkeypatch.setattr(hub, "download", lambda spec: moved.path)
+    with pytest.raises(BundleError, match=r"owner/name@v1 now has other weights.*upgrade insects, or load hf-hub:"):
+        find("proto_tiny.nonl_tiny")
+
+
+def test_the_package_knows_its_own_models():
+    name = "proto_resnet20_cifar.nonl_cifar10"
+    model = pretrained_models()[name]
+    assert (model.name, model.package, model.hub) == (name, "protozoo", None)
+    assert model.weights_sha256 == Bundle.open(model.folder).record["weights"]["sha256"]

@@ -1,12 +1,14 @@
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from zoo import cli
+from zoo import cli, listing
+from zoo.bundle import Pretrained
 
 COMMANDS = sorted({*(point.name for point in entry_points(group="protozoo.commands")), "list", "predict"})
 
@@ -60,9 +62,35 @@ def test_a_mistake_is_one_line_and_status_2(monkeypatch, capsys, words, told):
 
 
 def test_list_prints_names(monkeypatch, capsys):
-    assert run(monkeypatch, capsys, "list", "*20*")[:2] == (0, "proto_resnet20_cifar\n")
-    status, out, _ = run(monkeypatch, capsys, "list", "--pretrained")
-    assert (status, "proto_resnet20_cifar.nonl_cifar10" in out) == (0, True)
+    status, out, _ = run(monkeypatch, capsys, "list", "*resnet20_cifar")
+    assert (status, out) == (0, "proto_resnet20_cifar\n")
+
+
+def test_list_of_weights_is_a_table_of_data_accuracy_size_and_place(monkeypatch, capsys):
+    status, out, _ = run(monkeypatch, capsys, "list", "*.nonl_cifar10", "--pretrained")
+    header, *rows = out.splitlines()
+    assert (status, header.split()) == (0, ["name", "data", "top-1", "MB", "where"])
+    assert [row.split("  ") for row in rows] == [
+        [
+            "proto_resnet20_cifar.nonl_cifar10",
+            "CIFAR-10, JPEG copy (quality 75)",
+            "86.81%",
+            "1.1",
+            "in protozoo",
+        ]
+    ]
+
+
+@pytest.mark.parametrize(("cached", "place"), [(True, "(cached)"), (False, "(not cached)")])
+def test_weights_of_the_hub_are_listed_with_their_repository(monkeypatch, cached, place):
+    config = {
+        "architecture": "insects_net",
+        "pretrained_cfg": {"tag": "nonl", "hf_hub_id": "owner/name@v1"},
+        "protozoo": {"weights": {"bytes": 44_700_000}, "metrics": {}, "data": {"name": "beetles"}},
+    }
+    monkeypatch.setattr(listing, "is_cached", lambda spec: cached)
+    line = listing.pretrained_table([Pretrained("insects-zoo", Path(), config)]).splitlines()[1]
+    assert line == f"insects_net.nonl  beetles  -      44.7  hf-hub:owner/name@v1 {place}, by insects-zoo"
 
 
 def test_predict_prints_k_lines_an_image(monkeypatch, capsys, tmp_path):

@@ -60,6 +60,12 @@ def test_an_unknown_name_offers_the_nearest():
         zoo.create_model("proto_resnet20_cifar.nonl_cifar100", pretrained=True)
 
 
+def test_a_folder_is_loaded_with_its_weights(digits_bundle, monkeypatch):
+    monkeypatch.chdir(digits_bundle.path.parent)
+    model = zoo.create_model(digits_bundle.path.name)
+    assert np.array_equal(model.head.fc.weight.detach().numpy(), digits_bundle.prototypes)
+
+
 def test_another_number_of_classes_makes_new_prototypes_loudly():
     with pytest.warns(UserWarning, match="new and random"):
         model = zoo.create_model(NAME, pretrained=True, num_classes=3)
@@ -96,6 +102,9 @@ def test_a_config_of_another_model_is_refused(digits_bundle, tmp_path):
     copy = shutil.copytree(digits_bundle.path, tmp_path / "copy")
     edit_config(copy, lambda config: config["model_args"].update(colour="red"))
     with pytest.raises(BundleError, match="does not describe a model"):
+        zoo.create_model(f"local-dir:{copy}")
+    edit_config(copy, lambda config: config.update(architecture="insects_net"))
+    with pytest.raises(BundleError, match="no architecture 'insects_net' is registered: install the package that has"):
         zoo.create_model(f"local-dir:{copy}")
 
 

@@ -5,6 +5,7 @@ compared with ``SHA256SUMS``, the weights and prototypes with the digests in ``c
 execute (a pickle) is ever opened.
 """
 
+from zoo.bundle.catalogue import Pretrained, pretrained_models
 from zoo.bundle.find import embedded_names, find
 from zoo.bundle.folder import FILES, FORMAT_VERSION, Bundle, Golden, array_sha256, new_bundle
 from zoo.bundle.images import Preprocessing
@@ -18,9 +19,11 @@ __all__ = [
     "Golden",
     "ImageError",
     "Preprocessing",
+    "Pretrained",
     "ProtozooError",
     "array_sha256",
     "embedded_names",
     "find",
     "new_bundle",
+    "pretrained_models",
 ]

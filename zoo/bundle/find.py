@@ -3,46 +3,72 @@
 from __future__ import annotations
 
 import difflib
-from functools import cache
+import json
+from collections.abc import Mapping
 from pathlib import Path
 
+from zoo.bundle import hub
+from zoo.bundle.catalogue import Pretrained, pretrained_models
 from zoo.errors import BundleError
 
-_EMBEDDED = Path(__file__).resolve().parent.parent / "weights"
 
-
-@cache
 def embedded_names() -> tuple[str, ...]:
-    """Names (``architecture.tag``) of the bundles inside the installed package, sorted."""
-    return tuple(sorted(path.parent.name for path in _EMBEDDED.glob("*/config.json")))
+    """Names (``architecture.tag``) of the bundles inside this package, sorted."""
+    models = pretrained_models().values()
+    return tuple(sorted(model.name for model in models if model.package == "protozoo" and model.hub is None))
 
 
 def find(name_or_path: str | Path) -> Path:
-    """The folder of a bundle: a path, ``local-dir:path``, or the name of a pretrained model of the zoo.
+    """The folder of a bundle, which is downloaded where it lies on the Hub and not in its cache.
 
-    A bare architecture name means its only pretrained tag.
+    Args:
+        name_or_path: a folder, ``local-dir:path``, ``hf-hub:owner/name[@revision]``, or the name of a pretrained model
+            of the zoo (``architecture.tag``; an architecture alone means the only one of the package that has it).
 
     Raises:
-        BundleError: there is no such folder or name; the message offers the nearest names.
+        BundleError: there is no such folder or name (the message offers the nearest), or the Hub has no such bundle or
+            cannot be reached.
     """
     text = str(name_or_path)
+    if text.startswith(hub.PREFIX):
+        return hub.download(text.removeprefix(hub.PREFIX))
     path = Path(text.removeprefix("local-dir:")).expanduser()
-    if text.startswith("local-dir:") or path.is_dir():
-        if not path.is_dir():
-            raise BundleError(f"{path}: no such folder")
+    if path.is_dir():
         return path
-    names = embedded_names()
-    if text in names:
-        return _EMBEDDED / text
-    tagged = [name for name in names if name.split(".", maxsplit=1)[0] == text]
-    if len(tagged) == 1:
-        return _EMBEDDED / tagged[0]
-    if text.startswith("hf-hub:"):
+    if text.startswith("local-dir:"):
+        raise BundleError(f"{path}: no such folder")
+    models = pretrained_models()
+    model = models.get(text) or _only_tag(text, models)
+    if model is None:
+        raise BundleError(f"{text!r} is neither a folder nor a pretrained model of the zoo; {_hint(text, models)}")
+    return model.folder if model.hub is None else _from_hub(model, model.hub)
+
+
+def _only_tag(architecture: str, models: Mapping[str, Pretrained]) -> Pretrained | None:
+    # That of the first package: what is installed beside it does not change what its names mean.
+    tagged = [model for model in models.values() if model.architecture == architecture]
+    first = [model for model in tagged if model.package == tagged[0].package]
+    return first[0] if len(first) == 1 else None
+
+
+def _hint(text: str, models: Mapping[str, Pretrained]) -> str:
+    if text.count("/") == 1 and all(text.split("/")):
+        return f"for the Hub's repository of that name write {hub.PREFIX}{text}"
+    tagged = [name for name, model in models.items() if model.architecture == text]
+    near = tagged or difflib.get_close_matches(text, models, n=3, cutoff=0.4) or list(models)
+    return f"did you mean {', '.join(near)}?"
+
+
+def _from_hub(model: Pretrained, spec: str) -> Path:
+    """The downloaded bundle, if it is the one that the package knows under that name."""
+    folder = hub.download(spec)
+    try:
+        found = json.loads((folder / "config.json").read_bytes())["protozoo"]["weights"]["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(f"{folder / 'config.json'} is not a bundle's configuration ({error!r})") from error
+    if found != model.weights_sha256:
         raise BundleError(
-            f"{text}: this version does not download; run `hf download {text.removeprefix('hf-hub:')} --local-dir "
-            "FOLDER` and give FOLDER"
+            f"{hub.PREFIX}{spec} now has other weights than those that {model.package} knows as {model.name}: upgrade "
+            f"{model.package}, or load {hub.PREFIX}{spec} by itself"
         )
-    near = tagged or difflib.get_close_matches(text, names, n=3, cutoff=0.4) or list(names)
-    raise BundleError(
-        f"{text!r} is neither a folder nor a pretrained model of the zoo; did you mean {', '.join(near)}?"
-    )
+    return folder

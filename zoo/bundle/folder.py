@@ -17,13 +17,14 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
+from zoo.bundle.foreign import refuse_foreign
 from zoo.bundle.images import Preprocessing
+from zoo.bundle.sums import SUMS, check_sums, write_sums
 from zoo.errors import BundleError
-from zoo.files import sha256_of, staged_folder
+from zoo.files import staged_folder
 
 FORMAT_VERSION = 1
 FILES = ("README.md", "config.json", "golden.safetensors", "model.onnx", "model.safetensors")
-_SUMS = "SHA256SUMS"
 _UNIT_TOLERANCE = 1e-4
 
 
@@ -48,39 +49,17 @@ def array_sha256(array: NDArray[Any]) -> str:
     return hashlib.sha256(contiguous.astype(contiguous.dtype.newbyteorder("<"), copy=False).tobytes()).hexdigest()
 
 
-def _sums(folder: Path) -> str:
-    """The canonical text of SHA256SUMS, as ``sha256sum`` prints it."""
-    names = sorted(file.name for file in folder.iterdir() if _belongs(file))
-    return "".join(f"{sha256_of(folder / name)}  {name}\n" for name in names)
-
-
-def _belongs(file: Path) -> bool:
-    # The Hub adds .gitattributes, its client .cache: what is hidden or a folder is not part of a bundle.
-    return file.is_file() and file.name != _SUMS and not file.name.startswith(".")
-
-
-def _check_sums(folder: Path) -> dict[str, str]:
-    """Compare every file with SHA256SUMS and return name -> digest."""
-    path = folder / _SUMS
-    if not path.is_file():
-        raise BundleError(f"{folder}: {_SUMS} is missing, so this is not a whole protozoo bundle")
+def _refuse_other_format(folder: Path) -> None:
+    """Before the digests, since a newer format may have other files."""
     try:
-        text = path.read_bytes().decode("ascii")
-        listed = {name: digest for digest, name in (line.split("  ", 1) for line in text.splitlines())}
-    except ValueError as error:
-        raise BundleError(f"{path} is damaged: it is not in the format of `sha256sum`") from error
-    for name in FILES:
-        if name not in listed:
-            raise BundleError(f"{path} is damaged: it does not list {name}")
-    for name, digest in listed.items():
-        # Names are data from outside: one with a separator would make us read elsewhere.
-        if Path(name).name != name or not (folder / name).is_file():
-            raise BundleError(f"{folder / name} is listed in {_SUMS} but missing")
-        if sha256_of(folder / name) != digest:
-            raise BundleError(f"{folder / name} does not match {_SUMS}: the file is damaged or was changed")
-    if text != "".join(f"{listed[name]}  {name}\n" for name in sorted(listed)):
-        raise BundleError(f"{path} is damaged: it is not in the format of `sha256sum`")
-    return listed
+        version = json.loads((folder / "config.json").read_bytes())["protozoo"]["format_version"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # the checks that follow say what is wrong with it
+    if version != FORMAT_VERSION:
+        raise BundleError(
+            f"{folder} has bundle format {version}, this version of protozoo reads {FORMAT_VERSION}: "
+            "upgrade protozoo or export the model again"
+        )
 
 
 @dataclass(frozen=True)
@@ -113,22 +92,18 @@ class Bundle:
         folder = Path(path)
         if not folder.is_dir():
             raise BundleError(f"{folder}: no such folder")
-        if not (folder / "model.safetensors").exists() and any(folder.glob("*.bin")):
-            raise BundleError(
-                f"{folder} holds pickled weights (*.bin), which are never loaded: export it to safetensors"
-            )
-        sha256 = _check_sums(folder)
+        refuse_foreign(folder)
+        _refuse_other_format(folder)
+        sha256 = check_sums(folder)
+        for name in FILES:
+            if name not in sha256:
+                raise BundleError(f"{folder / SUMS} is damaged: it does not list {name}")
         try:
             config = json.loads((folder / "config.json").read_bytes())
             record = config["protozoo"]
-            version = record["format_version"]
+            _ = record["format_version"]
         except (ValueError, KeyError, TypeError) as error:
             raise BundleError(f"{folder / 'config.json'} is not a bundle's configuration ({error!r})") from error
-        if version != FORMAT_VERSION:
-            raise BundleError(
-                f"{folder} has bundle format {version}, this version of protozoo reads {FORMAT_VERSION}: "
-                "upgrade protozoo or export the model again"
-            )
         try:
             prototypes = _read_prototypes(folder, config)
             offsets = _read_offsets(folder, config)
@@ -268,5 +243,5 @@ def new_bundle(path: str | Path) -> Iterator[Path]:
     """
     with staged_folder(Path(path)) as folder:
         yield folder
-        (folder / _SUMS).write_text(_sums(folder), encoding="ascii")
+        write_sums(folder)
         Bundle.open(folder)
