@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
+from timm.layers import Format, get_spatial_dim
 
 from export.card import render_card
 from export.onnx import write_onnx
 from zoo.bundle import FORMAT_VERSION, Bundle, Preprocessing, array_sha256, new_bundle
 from zoo.errors import ProtozooError
 from zoo.files import sha256_of
-from zoo.models.base import PrototypeModel, timm_model
+from zoo.models.base import PrototypeModel
 from zoo.models.heads import unit
 from zoo.models.pixels import PixelModel
+from zoo.runs import FinishedRun, open_run
 
 GOLDEN_IMAGES = 8
 
@@ -35,7 +37,8 @@ def export_run(run: Path, out: Path) -> Bundle:
     Raises:
         ProtozooError: the run is not finished, has no prototypes, or ``out`` exists.
     """
-    result, model = _load_run(run)
+    finished = _load_run(run)
+    result, model = finished.record, finished.model
     head = model.get_classifier(name_only=True)
     classifier, offsets = f"{head}.weight", f"{head}.offsets"
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -45,7 +48,7 @@ def export_run(run: Path, out: Path) -> Bundle:
     with new_bundle(out) as folder:
         weights = folder / "model.safetensors"
         save_file(state, weights, metadata={"format": "pt", "protozoo.code_revision": result["code_revision"]})
-        config = _config(result, model, state, sha256_of(weights), classifier, offsets)
+        config = _config(result, model, state, weights, classifier, offsets)
         preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
         pixels = PixelModel(model, preprocessing)
         metadata = {
@@ -62,33 +65,21 @@ def export_run(run: Path, out: Path) -> Bundle:
     return Bundle.open(out)
 
 
-def _load_run(run: Path) -> tuple[dict[str, Any], PrototypeModel]:
-    if not (run / "result.json").is_file():
-        state = "is not finished: run its `protozoo train` again" if (run / "recipe.yaml").is_file() else "is no run"
-        raise ProtozooError(f"{run} {state}")
-    result: dict[str, Any] = json.loads((run / "result.json").read_bytes())
-    if result["model_args"]["classifier"] != "cosine":
+def _load_run(path: Path) -> FinishedRun:
+    run = open_run(path)
+    if run.record["model_args"]["classifier"] != "cosine":
         raise ProtozooError(
-            f"{run} was trained with {result['objective']}, whose linear classifier has no prototypes to serve: train "
-            "normface, ntce or nonl"
+            f"{path} was trained with {run.record['objective']}, whose linear classifier has no prototypes to serve: "
+            "train normface, ntce or nonl"
         )
-    model = timm_model(result["architecture"], num_classes=len(result["label_names"]), **_model_args(result)).eval()
-    try:
-        model.load_state_dict(load_file(run / "model.safetensors"))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise ProtozooError(f"{run / 'model.safetensors'} cannot be read: {str(error).splitlines()[0]}") from error
-    return result, model
-
-
-def _model_args(result: dict[str, Any]) -> dict[str, Any]:
-    return {**result["model_args"], "embed_dim": result["embed_dim"]}
+    return run
 
 
 def _config(
-    result: dict[str, Any],
+    result: Mapping[str, Any],
     model: PrototypeModel,
     state: dict[str, torch.Tensor],
-    weights_sha256: str,
+    weights: Path,
     classifier: str,
     offsets: str,
 ) -> dict[str, Any]:
@@ -96,7 +87,8 @@ def _config(
     cfg = model.pretrained_cfg
     size = result["preprocessing"]["input_size"][-1]
     with torch.inference_mode():
-        pool_size = tuple(model.forward_features(torch.zeros(1, 3, size, size)).shape[-2:])
+        features = model.forward_features(torch.zeros(1, 3, size, size))
+    pool_size = [features.shape[axis] for axis in get_spatial_dim(Format(model.head.input_fmt))]
     classes = len(result["label_names"])
     return {
         "architecture": result["architecture"],
@@ -104,14 +96,20 @@ def _config(
         "num_features": model.num_features,
         "global_pool": "avg",
         "label_names": result["label_names"],
-        "model_args": {"num_classes": classes, "in_chans": 3, "global_pool": "avg", **_model_args(result)},
+        "model_args": {
+            "num_classes": classes,
+            "in_chans": 3,
+            "global_pool": "avg",
+            **result["model_args"],
+            "embed_dim": result["embed_dim"],
+        },
         "pretrained_cfg": {
             "tag": result["tag"],
             "custom_load": False,
             **result["preprocessing"],
-            "fixed_input_size": False,
+            "fixed_input_size": bool(cfg.get("fixed_input_size")),
             "num_classes": classes,
-            "pool_size": list(pool_size),
+            "pool_size": pool_size,
             "first_conv": cfg["first_conv"],
             "classifier": cfg["classifier"],
             "license": cfg["license"],
@@ -127,16 +125,18 @@ def _config(
                 "sha256": array_sha256(state[classifier].numpy()),
             },
             "readout": _readout(result, state, offsets),
-            "weights": {"file": "model.safetensors", "sha256": weights_sha256},
+            "weights": {"file": weights.name, "sha256": sha256_of(weights), "bytes": weights.stat().st_size},
             **{
                 key: result[key]
                 for key in ("data", "recipe", "command", "code_revision", "cost", "metrics", "open_set")
             },
+            # What a fine-tuned or fitted model goes on from.
+            **({"base": result["base"]} if "base" in result else {}),
         },
     }
 
 
-def _readout(result: dict[str, Any], state: dict[str, torch.Tensor], offsets: str) -> dict[str, Any]:
+def _readout(result: Mapping[str, Any], state: dict[str, torch.Tensor], offsets: str) -> dict[str, Any]:
     """How cosines become an answer, and with offsets where they are and what they stand for."""
     readout: dict[str, Any] = result["readout"]
     if readout["kind"] == "cosine":

@@ -8,17 +8,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from accelerate import Accelerator
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from torch import Tensor
 
 from training.checkpoint import State
 from training.gradients import Forward, Gradients, at_once, in_parts
 from training.objectives import Objective, build_objective
+from training.pretrained import open_pretrained
 from training.ranks import Ranks, accelerator_for, synchronise_batchnorm
 from training.recipe import Recipe, RecipeError
 from training.schedule import learning_rates
+from training.warm_start import freeze_backbone, load_weights, train_mode
 from zoo.bundle import Preprocessing
 from zoo.geometry import equidistributed
 from zoo.loading import list_models
@@ -37,6 +40,11 @@ class Parts:
     optimizer: torch.optim.Optimizer
     set_learning_rate: Callable[[int], float]
 
+    def train_mode(self) -> None:
+        """What a step needs: everything in training mode but a backbone that stays as it is."""
+        train_mode(self.model)
+        self.objective.train()
+
     @property
     def state(self) -> State:
         """What a checkpoint holds."""
@@ -45,7 +53,7 @@ class Parts:
 
 def preprocessing_of(recipe: Recipe) -> Preprocessing:
     """How images become the model's input."""
-    return Preprocessing(recipe.input_size, 1.0, "bicubic", recipe.mean, recipe.std)
+    return Preprocessing(recipe.input_size, recipe.crop_pct, recipe.interpolation, recipe.mean, recipe.std)
 
 
 def model_args(recipe: Recipe) -> dict[str, Any]:
@@ -57,11 +65,13 @@ def model_args(recipe: Recipe) -> dict[str, Any]:
     args["classifier"] = "linear" if recipe.objective == "ce" else "cosine"
     if recipe.embed_dim is not None:
         args["embed_dim"] = recipe.embed_dim
+    if timm.get_pretrained_cfg_value(recipe.architecture, "fixed_input_size"):
+        args["img_size"] = recipe.input_size
     return args
 
 
 def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:
-    """The recipe's architecture with random weights, channels_last, and its prototypes where they are fixed.
+    """The recipe's architecture, random or with the weights it begins with, channels_last; fixed prototypes in place.
 
     Raises:
         RecipeError: the zoo has no such architecture, or it cannot have such a head or so many prototypes.
@@ -76,6 +86,10 @@ def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:
             model.set_prototypes(equidistributed(num_classes, model.head_hidden_size, generator=generator))
     except ValueError as error:
         raise RecipeError(str(error)) from error
+    if recipe.pretrained is not None:
+        load_weights(model, open_pretrained(recipe.pretrained))
+    if recipe.trained == "head":
+        freeze_backbone(model)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -108,9 +122,11 @@ def build_parts(
         synchronise_batchnorm(model, accelerator.device)
     counts = torch.from_numpy(np.bincount(labels, minlength=num_classes)).double()
     objective = build_objective(recipe, model, counts, ranks.group).to(accelerator.device)
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise RecipeError(f"trained = head, and a {recipe.head} head of fixed prototypes: there is nothing to train")
     try:
         optimizer = create_optimizer_v2(
-            _parameter_groups(model, recipe.weight_decay), opt=recipe.optimizer, lr=recipe.lr, momentum=recipe.momentum
+            _parameter_groups(model, recipe), opt=recipe.optimizer, lr=recipe.lr, momentum=recipe.momentum
         )
     except (ValueError, AssertionError, TypeError) as error:
         raise RecipeError(f"optimizer = {recipe.optimizer!r}: {error}") from error
@@ -135,12 +151,19 @@ def _build_gradients(
     return in_parts(forward, recipe.objective, objective, accelerator, size, ranks.group)
 
 
-def _parameter_groups(model: PrototypeModel, weight_decay: float) -> list[dict[str, Any]]:
+def _parameter_groups(model: PrototypeModel, recipe: Recipe) -> list[dict[str, Any]]:
     """Decay convolutions and projections only: prototypes are scale-invariant, so decay would but raise their step."""
     classifier: set[Tensor] = set(model.get_classifier().parameters())
-    decayed = [p for p in model.parameters() if p.ndim > 1 and p not in classifier]
-    rest = [p for p in model.parameters() if p.ndim <= 1 or p in classifier]
-    return [{"params": decayed, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    if recipe.layer_decay < 1:
+        undecayed = {name for name, parameter in model.named_parameters() if parameter in classifier}
+        groups: list[dict[str, Any]] = param_groups_layer_decay(
+            model, recipe.weight_decay, no_weight_decay_list=undecayed, layer_decay=recipe.layer_decay
+        )
+        return groups
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decayed = [p for p in trained if p.ndim > 1 and p not in classifier]
+    rest = [p for p in trained if p.ndim <= 1 or p in classifier]
+    return [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
 def _check_compiler() -> None:

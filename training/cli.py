@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shlex
+from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import click
 
-_DATA = (
-    "'digits', 'cifar10', 'cifar100', 'svhn', 'stl10', 'fashion_mnist', 'hfds/<owner/name>', or a folder in "
+DATA_HELP = (
+    "'digits', 'patches', 'cifar10', 'cifar100', 'svhn', 'stl10', 'fashion_mnist', 'hfds/<owner/name>', or a folder in "
     "ImageFolder or parquet layout."
+)
+FOREIGN_HELP = "Data of other classes (or none), to measure how well the cosine tells them from known ones."
+
+_RUNNING = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints", "workers", "storage", "on_bad_image")
+_RUNNING_OPTIONS = (
+    click.option("--checkpoint-steps", type=click.IntRange(1), help="Also write a checkpoint every so many steps."),
+    click.option(
+        "--checkpoint-minutes", type=float, default=10, show_default=True, help="Minutes between checkpoints."
+    ),
+    click.option(
+        "--keep-checkpoints", type=click.IntRange(1), default=2, show_default=True, help="Newest ones that stay."
+    ),
+    click.option(
+        "--track", default="tensorboard", show_default=True, help="accelerate's trackers, with commas; or none."
+    ),
+    click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Decoders of images on disk."),
+    click.option("--storage", type=click.Choice(["auto", "memory", "disk"]), default="auto", show_default=True),
+    click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True),
+    click.option("--foreign", default="patches", show_default=True, help=FOREIGN_HELP),
 )
 
 
-class _RecipeCommand(click.Command):
+class RecipeCommand(click.Command):
     """A command with one option for each field of a recipe."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
@@ -33,37 +54,42 @@ class _RecipeCommand(click.Command):
         return [*super().get_params(ctx), *fields]
 
 
-@click.command(cls=_RecipeCommand)
+def running_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options of how to run a training; ``command`` gets them as ``running``, a :class:`training.options.Options`."""
+
+    @functools.wraps(command)
+    def run(*args: Any, **given: Any) -> None:
+        from training.options import Options
+
+        own = {name: given.pop(name) for name in _RUNNING if name in given}
+        trackers = tuple(name for name in given.pop("track").split(",") if name != "none")
+        foreign = given.pop("foreign")
+        own |= {"trackers": trackers, "foreign": None if foreign == "none" else foreign}
+        command(*args, running=Options(**own), **given)
+
+    for option in reversed(_RUNNING_OPTIONS):
+        run = option(run)
+    return run
+
+
+@click.command(cls=RecipeCommand)
 @click.argument("recipe")
-@click.option("--data", help=_DATA)
+@click.option("--data", help=DATA_HELP)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
 @click.option("--print-recipe", is_flag=True, help="Print what would run, as YAML, and end.")
-@click.option("--checkpoint-steps", type=click.IntRange(1), help="Also write a checkpoint every so many steps.")
-@click.option("--checkpoint-minutes", type=float, default=10, show_default=True, help="Minutes between checkpoints.")
-@click.option("--keep-checkpoints", type=click.IntRange(1), default=2, show_default=True, help="Newest ones that stay.")
-@click.option("--track", default="tensorboard", show_default=True, help="accelerate's trackers, with commas; or none.")
-@click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Decoders of images on disk.")
-@click.option("--storage", type=click.Choice(["auto", "memory", "disk"]), default="auto", show_default=True)
-@click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
+@running_options
 def train(
     recipe: str,
     data: str | None,
     out: Path | None,
     print_recipe: bool,
-    checkpoint_steps: int | None,
-    checkpoint_minutes: float,
-    keep_checkpoints: int,
-    track: str,
-    workers: int,
-    storage: Literal["auto", "memory", "disk"],
-    on_bad_image: Literal["fail", "skip"],
+    running: Any,
     **overrides: str | None,
 ) -> None:
     """Train RECIPE, a name or a YAML file, on DATA. The same command resumes where it was stopped.
 
     Example: protozoo train nonl_digits --data digits --out runs/digits --epochs 8
     """
-    from training.options import Options
     from training.recipe import load_recipe, parse_value, printed
 
     given = {name: parse_value(value) for name, value in overrides.items() if value is not None}
@@ -75,32 +101,26 @@ def train(
         raise click.UsageError("--data and --out are needed: what to train on, and the folder of the run")
     from training.train import train as train_recipe
 
-    options = Options(
-        checkpoint_steps=checkpoint_steps,
-        checkpoint_minutes=checkpoint_minutes,
-        keep_checkpoints=keep_checkpoints,
-        trackers=tuple(name for name in track.split(",") if name != "none"),
-        workers=workers,
-        storage=storage,
-        on_bad_image=on_bad_image,
-    )
     # The record names the data and the recipe, not where they stand on this machine.
     typed = Path(recipe).name if Path(recipe).is_file() else recipe
     words = [f"--{name} {shlex.quote(value)}" for name, value in overrides.items() if value is not None]
     command = " ".join(
         ["protozoo train", shlex.quote(typed), "--data", shlex.quote(Path(data).name), "--out RUN", *words]
     )
-    train_recipe(chosen, data, out, name=Path(recipe).stem, command=command, say=click.echo, options=options)
+    train_recipe(chosen, data, out, name=Path(recipe).stem, command=command, say=click.echo, options=running)
 
 
 @click.command()
 @click.argument("bundle")
-@click.option("--data", required=True, help=_DATA)
-def evaluate(bundle: str, data: str) -> None:
-    """Measure BUNDLE (a folder or a zoo name) on the test split of DATA: accuracy and collapse, as JSON.
+@click.option("--data", required=True, help=DATA_HELP)
+@click.option("--foreign", help=FOREIGN_HELP)
+def evaluate(bundle: str, data: str, foreign: str | None) -> None:
+    """Measure BUNDLE on the test split of DATA: accuracy and collapse, as JSON.
+
+    BUNDLE is a folder, a zoo name or hf-hub:owner/name.
 
     Example: protozoo evaluate proto_resnet20_cifar.nonl_cifar10 --data cifar10-jpeg
     """
-    from training.evaluation import evaluate_bundle
+    from training.evaluate import evaluate_bundle
 
-    click.echo(json.dumps(evaluate_bundle(bundle, data), indent=2))
+    click.echo(json.dumps(evaluate_bundle(bundle, data, foreign=foreign), indent=2))

@@ -81,8 +81,7 @@ class Training:
     def _steps_of_epoch(self, progress: Progress, bar: Any, stop: StopRequest) -> Progress:
         """What is left of an epoch. Every step is a pure function of the state before it."""
         parts, ranks = self.parts, self.parts.ranks
-        parts.model.train()
-        parts.objective.train()
+        parts.train_mode()
         total = torch.tensor(progress.loss_sum, dtype=torch.float64, device=parts.accelerator.device)
         began = time.monotonic()
 

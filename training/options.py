@@ -1,4 +1,4 @@
-"""How to run a training: nothing here changes its result, so none of it is part of a recipe."""
+"""How to run a training: nothing here changes its weights, so none of it is part of a recipe."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Options:
         workers: processes that decode images which do not fit in memory.
         storage: "memory" decodes all images once, "disk" at every use, "auto" chooses by their size.
         on_bad_image: "fail" or "skip", which counts and names them.
+        foreign: data of other classes, from which the trained model is to tell its own; None: not measured.
     """
 
     checkpoint_steps: int | None = None
@@ -28,3 +29,4 @@ class Options:
     workers: int = 4
     storage: Storage = "auto"
     on_bad_image: OnBadImage = "fail"
+    foreign: str | None = "patches"

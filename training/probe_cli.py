@@ -27,7 +27,9 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
             "--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON file to write the record to."
         ),
         click.option("--device", default="cpu", show_default=True, help="Torch device."),
-        click.option("--data", required=True, help="Data set, as for `protozoo train`, of the classes of MODEL."),
+        click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn."),
+        click.option("--shots", type=click.IntRange(1), help="Training images of each class; all by default."),
+        click.option("--data", required=True, help="Data set, as for `protozoo train`, of any classes."),
         click.argument("model"),
     ):
         command = option(command)
@@ -37,7 +39,6 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
 def _trained(command: Callable[..., None]) -> Callable[..., None]:
     """What the probes that are trained take besides."""
     for option in (
-        click.option("--seed", type=int, help="Of initialisation, order and augmentation; 0 by default."),
         click.option("--weight-decay", "--weight_decay", type=float, help="0 by default."),
         click.option(
             "--milestones", callback=_numbers, metavar="E,E,...", help="Epochs after which lr falls to a fifth."
@@ -75,21 +76,22 @@ def _augmented(command: Callable[..., None]) -> Callable[..., None]:
 @_source
 @click.option(
     "--features",
-    type=click.Choice(["projection", "encoder"]),
+    type=click.Choice(["projection", "encoder", "whitened"]),
     default="projection",
     show_default=True,
-    help="Unit outputs of the projection head, or of the pooled encoder.",
+    help="Unit outputs of the projection head, of the pooled encoder, or of the encoder whitened within classes.",
 )
-def prototypes(model: str, data: str, device: str, out: Path | None, features: Any) -> None:
+def prototypes(out: Path | None, **given: Any) -> None:
     """Take the class means of MODEL's features as fixed prototypes: one forward pass, no training.
 
-    MODEL is a bundle (a folder or a zoo name) or the folder of a finished run.
+    MODEL is a bundle (a folder, a zoo name or hf-hub:owner/name) or the folder of a finished run.
 
     Example: protozoo probe prototypes runs/scl --data cifar10
     """
     from training.probes.record import record_prototypes
 
-    _report(record_prototypes(model, data, features=features, device=device), out)
+    model, data = given.pop("model"), given.pop("data")
+    _report(record_prototypes(model, data, **given), out)
 
 
 @probe.command()
@@ -99,7 +101,7 @@ def prototypes(model: str, data: str, device: str, out: Path | None, features: A
 def linear(out: Path | None, **given: Any) -> None:
     """Train a linear classifier with bias on MODEL's frozen encoder, augmenting the images in each epoch.
 
-    MODEL is a bundle (a folder or a zoo name) or the folder of a finished run.
+    MODEL is a bundle (a folder, a zoo name or hf-hub:owner/name) or the folder of a finished run.
 
     Example: protozoo probe linear runs/scl --data cifar10 --device cuda
     """
@@ -114,7 +116,7 @@ def linear(out: Path | None, **given: Any) -> None:
 def normalized(out: Path | None, **given: Any) -> None:
     """Train a classifier by cosine without bias (NormFace) on MODEL's frozen encoder, augmenting in each epoch.
 
-    MODEL is a bundle (a folder or a zoo name) or the folder of a finished run.
+    MODEL is a bundle (a folder, a zoo name or hf-hub:owner/name) or the folder of a finished run.
 
     Example: protozoo probe normalized runs/scl --data cifar10 --device cuda
     """
@@ -127,7 +129,7 @@ def normalized(out: Path | None, **given: Any) -> None:
 def cached(out: Path | None, **given: Any) -> None:
     """Train a linear classifier with bias on features of MODEL's encoder computed once, without augmentation.
 
-    MODEL is a bundle (a folder or a zoo name) or the folder of a finished run.
+    MODEL is a bundle (a folder, a zoo name or hf-hub:owner/name) or the folder of a finished run.
 
     Example: protozoo probe cached runs/scl --data cifar10
     """

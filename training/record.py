@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -11,23 +12,32 @@ import torch
 from training.build import Parts, model_args
 from training.checkpoint import Progress
 from training.data import ImageData
-from training.evaluation import Outputs, collapse, open_set_thresholds, run_model
+from training.evaluation import Outputs, collapse, run_model
 from training.metrics import collapse_optimum
+from training.model_prototypes import prototypes_of, set_class_means
+from training.open_set import measure_foreign, open_set_record
 from training.readout import bayes_offsets
 from training.recipe import Recipe
-from training.snapshot import prototypes_of, set_class_means
 from zoo.bundle import Preprocessing
+from zoo.models.base import PrototypeModel
+from zoo.models.heads import PrototypeClassifier
 
 
 def record(
-    parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, progress: Progress
+    parts: Parts,
+    recipe: Recipe,
+    data: ImageData,
+    preprocessing: Preprocessing,
+    progress: Progress,
+    foreign: str | None = None,
 ) -> dict[str, Any]:
-    """Measure the trained model in float32, and give it the readout that the recipe asks for."""
+    """Measure the trained model in float32, and give it the readout that the recipe asks for.
+
+    ``foreign`` is data of other classes, from which the model is to tell its own.
+    """
     model = parts.model
-    cosine = recipe.objective != "ce"
     if recipe.prototype_kind == "class_means":
         set_class_means(model, data, preprocessing)
-    prototypes = prototypes_of(model)
     train_outputs, test_outputs = (run_model(model, split, preprocessing) for split in (data.train, data.test))
     by_readout = {"cosine": test_outputs.accuracy()}
     if recipe.objective in ("ntce", "nonl"):
@@ -40,38 +50,74 @@ def record(
             model.set_offsets(offsets)
             train_outputs = replace(train_outputs, logits=train_outputs.logits + offsets)
             test_outputs = by_bayes
+    described = describe_model(model, recipe.architecture, model_args(recipe), data, preprocessing)
+    measured = measure(model, train_outputs, test_outputs, data, preprocessing, foreign)
+    measured["metrics"]["test_accuracy_by_readout"] = by_readout
     return {
-        "architecture": recipe.architecture,
-        "model_args": model_args(recipe),
-        "embed_dim": prototypes.shape[1],
-        "label_names": list(data.classes),
-        "preprocessing": preprocessing.as_pretrained_cfg(),
+        **described,
+        **measured,
         "objective": recipe.objective,
         "prototypes": recipe.prototype_kind,
         "readout": _readout(recipe),
+        "data": {**described["data"], **_stated(recipe)},
+        "recipe": recipe.model_dump(mode="json"),
+        "cost": {"train_seconds": round(progress.seconds, 1), **machine(parts.accelerator.device)},
+    }
+
+
+def describe_model(
+    model: PrototypeModel,
+    architecture: str,
+    head: Mapping[str, Any],
+    data: ImageData,
+    preprocessing: Preprocessing,
+) -> dict[str, Any]:
+    """What rebuilds a model, and what it was made from."""
+    return {
+        "architecture": architecture,
+        "model_args": dict(head),
+        "embed_dim": model.head_hidden_size,
+        "label_names": list(data.classes),
+        "preprocessing": preprocessing.as_pretrained_cfg(),
         "data": {
-            "name": recipe.data_name or data.name,
-            "license": recipe.data_license or data.license,
+            "name": data.name,
+            "license": data.license,
             "train_images": len(data.train.labels),
             "test_images": len(data.test.labels),
         },
-        "recipe": recipe.model_dump(mode="json"),
-        "cost": {
-            "train_seconds": round(progress.seconds, 1),
-            "device": _device(parts),
-            "torch": torch.__version__,
-        },
+    }
+
+
+def measure(
+    model: PrototypeModel,
+    train_outputs: Outputs,
+    test_outputs: Outputs,
+    data: ImageData,
+    preprocessing: Preprocessing,
+    foreign: str | None,
+) -> dict[str, Any]:
+    """The record's ``metrics`` and ``open_set`` (None for cross-entropy's classifier, which has no cosines)."""
+    prototypes = prototypes_of(model)
+    open_set = None
+    if isinstance(model.get_classifier(), PrototypeClassifier):
+        told = measure_foreign(model, preprocessing, test_outputs, prototypes, foreign) if foreign else None
+        open_set = open_set_record(test_outputs, prototypes, told)
+    return {
         "metrics": {
             "test_accuracy": test_outputs.accuracy(),
-            "test_accuracy_by_readout": by_readout,
             "test_accuracy_per_class": _per_class(test_outputs, data.classes),
             "train_accuracy": train_outputs.accuracy(),
             "train_collapse": collapse(train_outputs, prototypes),
             "test_collapse": collapse(test_outputs, prototypes),
             "collapse_optimum": asdict(collapse_optimum(len(data.classes))),
         },
-        "open_set": open_set_thresholds(test_outputs.embeddings, test_outputs.labels, prototypes) if cosine else None,
+        "open_set": open_set,
     }
+
+
+def _stated(recipe: Recipe) -> dict[str, str]:
+    stated = {"name": recipe.data_name, "license": recipe.data_license}
+    return {key: value for key, value in stated.items() if value}
 
 
 def _readout(recipe: Recipe) -> dict[str, str]:
@@ -85,8 +131,11 @@ def _per_class(outputs: Outputs, classes: tuple[str, ...]) -> dict[str, float]:
     return {label: float(correct[outputs.labels == index].double().mean()) for index, label in enumerate(classes)}
 
 
-def _device(parts: Parts) -> str:
-    if parts.accelerator.device.type == "cuda":
-        return str(torch.cuda.get_device_name(parts.accelerator.device))
-    threads = torch.get_num_threads()
-    return f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} CPU"
+def machine(device: torch.device) -> dict[str, str]:
+    """Where something was computed."""
+    if device.type == "cuda":
+        name = str(torch.cuda.get_device_name(device))
+    else:
+        threads = torch.get_num_threads()
+        name = f"{threads} thread{'s' if threads > 1 else ''} of a {platform.machine()} CPU"
+    return {"device": name, "torch": torch.__version__}

@@ -38,6 +38,7 @@ def learning_rates(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_e
     def set_learning_rate(step: int) -> float:
         # Step 0 of a warm-up from 0 would be a step of no length.
         schedule.step_update(step + 1)
-        return float(optimizer.param_groups[0]["lr"])
+        # With layer_decay the head's, which is the recipe's.
+        return max(float(group["lr"]) for group in optimizer.param_groups)
 
     return set_learning_rate

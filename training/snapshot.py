@@ -5,17 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-import torch
-from torch.nn import functional as F
-
 from training.build import Parts
 from training.data import ImageData
 from training.evaluation import run_model
 from training.metrics import neural_collapse
-from training.prototypes import ClassMeans
+from training.model_prototypes import prototypes_of, set_class_means
 from training.recipe import Recipe
 from zoo.bundle import Preprocessing
-from zoo.models.base import PrototypeModel
 
 
 def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, epoch: int) -> dict[str, Any]:
@@ -38,16 +34,3 @@ def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Prepr
             measured = asdict(neural_collapse(outputs.embeddings, outputs.labels, prototypes))
             row |= {f"test_{name}": value for name, value in measured.items() if isinstance(value, float)}
     return row
-
-
-def prototypes_of(model: PrototypeModel) -> torch.Tensor:
-    """(K, d) unit rows on the CPU; of cross-entropy the directions of its classifier's rows."""
-    return F.normalize(model.get_classifier().weight.detach().float().cpu(), dim=1)
-
-
-def set_class_means(model: PrototypeModel, data: ImageData, preprocessing: Preprocessing) -> None:
-    """Make the unit class means of the training images' embeddings the prototypes: one pass, evaluation transform."""
-    outputs = run_model(model, data.train, preprocessing)
-    means = ClassMeans(len(data.classes), outputs.embeddings.shape[1])
-    means.update(outputs.embeddings, outputs.labels)
-    model.set_prototypes(means.compute().float())

@@ -8,13 +8,16 @@ from typing import Any
 
 from training.build import Parts, build_parts, preprocessing_of
 from training.data import ImageData, load_data, steps_per_epoch
+from training.few_shot import with_shots
 from training.long_tail import with_long_tail
 from training.loop import Training
 from training.options import Options
+from training.pretrained import open_pretrained
 from training.recipe import Recipe
 from training.record import record
 from training.run import Run
 from training.trackers import tracking
+from training.warm_start import start_from_class_means
 
 
 def train(
@@ -56,6 +59,7 @@ def train(
     preprocessing = preprocessing_of(recipe)
     images = load_data(data, preprocessing, on_bad_image=options.on_bad_image, storage=options.storage)
     images = with_long_tail(images, recipe.imbalance, seed=recipe.seed)
+    images = with_shots(images, recipe.shots, seed=recipe.seed)
     labels, steps = images.train.labels, steps_per_epoch(len(images.train.labels), recipe.batch_size)
     parts = build_parts(recipe, labels, len(images.classes), steps, **tracking(options.trackers, out))
     if not parts.ranks.main:
@@ -67,10 +71,14 @@ def train(
         run.start(recipe, data)
     parts.accelerator.wait_for_everyone()
     parts.accelerator.init_trackers("trackers")
+    if recipe.initial_prototypes == "class_means" and recipe.prototype_kind == "learned" and recipe.objective != "ce":
+        start_from_class_means(parts.model, images, preprocessing, parts.ranks.count)
     progress = Training(parts, recipe, images, preprocessing, run, options, say).fit()
     if parts.ranks.main:
         say("measuring accuracy and collapse in float32")
-        result = record(parts, recipe, images, preprocessing, progress)
+        result = record(parts, recipe, images, preprocessing, progress, options.foreign)
+        if recipe.pretrained is not None:
+            result["base"] = open_pretrained(recipe.pretrained).lineage
         result |= {"tag": name, "command": command, "code_revision": run.revision}
         run.finish(parts.model, result)
         line = f"test accuracy {result['metrics']['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"

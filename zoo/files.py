@@ -48,6 +48,16 @@ def write_atomically(path: Path, data: bytes) -> None:
     _sync(path.parent)
 
 
+def check_free(path: Path) -> None:
+    """Refuse to write where something stands, before the work and not after it.
+
+    Raises:
+        ProtozooError: ``path`` exists already.
+    """
+    if path.exists():
+        raise ProtozooError(f"{path} exists already: remove it or choose another folder")
+
+
 @contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` in one rename when the block ends without an exception.
@@ -56,8 +66,7 @@ def staged_folder(path: Path) -> Iterator[Path]:
         ProtozooError: ``path`` exists already. Two folders cannot be exchanged atomically everywhere, so an old one is
             never overwritten.
     """
-    if path.exists():
-        raise ProtozooError(f"{path} exists already: remove it or choose another folder")
+    check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:

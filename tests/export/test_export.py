@@ -6,7 +6,7 @@ import onnx
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file, safe_open
+from safetensors.torch import load_file, safe_open, save_file
 
 import zoo
 from export.bundle import export_run, golden_images
@@ -15,6 +15,7 @@ from export.verify import verify_bundle
 from tests.tiny_bundle import resign
 from training.data import digits_split
 from zoo.bundle import FILES, Bundle, BundleError, ProtozooError
+from zoo.models.base import timm_model
 
 
 @pytest.fixture
@@ -140,6 +141,8 @@ def test_a_run_without_prototypes_is_refused(digits_run, tmp_path):
     result = json.loads((run / "result.json").read_text())
     result["objective"], result["model_args"]["classifier"] = "ce", "linear"
     (run / "result.json").write_text(json.dumps(result))
+    args = {**result["model_args"], "embed_dim": result["embed_dim"]}
+    save_file(timm_model(result["architecture"], num_classes=10, **args).state_dict(), run / "model.safetensors")
     with pytest.raises(ProtozooError, match="no prototypes to serve"):
         export_run(run, tmp_path / "out")
 

@@ -20,7 +20,7 @@ from export.bundle import export_run, golden_images
 from export.verify import verify_bundle
 from tests.tiny_bundle import edit_config, resign
 from training.data import digits_split
-from training.evaluation import evaluate_bundle
+from training.evaluate import evaluate_bundle
 from training.recipe import RecipeError, load_recipe
 from training.train import train
 from zoo.bundle import Bundle, BundleError

@@ -8,16 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import training.evaluation
+import training.evaluate
 from tests.tiny_bundle import make_tiny_bundle
 from training.data import DataError, Split, to_input, to_tensor
-from training.evaluation import (
-    FALSE_POSITIVE_RATES,
-    Outputs,
-    evaluate_bundle,
-    open_set_thresholds,
-    run_model,
-)
+from training.evaluate import evaluate_bundle
+from training.evaluation import Outputs, run_model
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel, timm_model
 
@@ -32,37 +27,6 @@ def model() -> PrototypeModel:
 def split() -> Split:
     generator = np.random.default_rng(0)
     return Split(generator.integers(0, 256, (11, 16, 16, 3), dtype=np.uint8), generator.integers(0, 3, 11))
-
-
-def unit_rows(count: int, dim: int, seed: int) -> Tensor:
-    return nn.functional.normalize(torch.randn(count, dim, generator=torch.Generator().manual_seed(seed)), dim=1)
-
-
-@pytest.mark.parametrize("count", [1, 7, 100, 101, 360])
-@pytest.mark.parametrize("classes", [2, 5])
-def test_open_set_threshold_lets_at_most_the_rate_of_unknown_images_above_it(count: int, classes: int) -> None:
-    embeddings, prototypes = unit_rows(count, 6, seed=count), unit_rows(classes, 6, seed=1)
-    labels = torch.randint(0, classes, (count,), generator=torch.Generator().manual_seed(2))
-    found = open_set_thresholds(embeddings, labels, prototypes)["thresholds"]
-    cosines = (embeddings @ prototypes.T).tolist()
-    left_out = [max(c for k, c in enumerate(row) if k != labels[i]) for i, row in enumerate(cosines)]
-    best = [max(row) for row in cosines]
-    assert [entry["fpr"] for entry in found] == list(FALSE_POSITIVE_RATES)
-    for entry in found:
-        assert sum(cosine >= entry["cosine"] for cosine in left_out) / count <= entry["fpr"]
-        # No lower cosine of an unknown image would do: the threshold is not stricter than it must be.
-        lower = [cosine for cosine in left_out if cosine < entry["cosine"]]
-        if lower:
-            assert sum(cosine >= max(lower) for cosine in left_out) >= int(entry["fpr"] * (count - 1))
-        assert entry["known_accepted"] == sum(cosine >= entry["cosine"] for cosine in best) / count
-
-
-def test_open_set_threshold_leaves_out_only_the_own_prototype() -> None:
-    embeddings, labels = torch.eye(3)[[0, 1, 2]], torch.tensor([0, 1, 2])
-    prototypes = nn.functional.normalize(torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.8, 0.0], [0.0, 0.0, 1.0]]), dim=1)
-    for entry in open_set_thresholds(embeddings, labels, prototypes)["thresholds"]:
-        assert entry["cosine"] == pytest.approx(0.6)  # image 0 without its prototype is nearest to prototype 1
-        assert entry["known_accepted"] == 1
 
 
 def test_input_of_the_model_is_scaled_and_normalised_by_channel(split: Split, preprocessing: Preprocessing) -> None:
@@ -123,12 +87,13 @@ def test_evaluate_measures_a_bundle_on_the_test_split(
 ) -> None:
     bundle = make_tiny_bundle(tmp_path / "bundle", size=16, dim=3, labels=("blue", "green", "red"))
     asked: list[Any] = []
-    monkeypatch.setattr(training.evaluation, "create_model", lambda name: asked.append(name) or ColourModel())
-    result = evaluate_bundle(str(bundle.path), str(colours))
+    monkeypatch.setattr(training.evaluate, "create_model", lambda name: asked.append(name) or ColourModel())
+    result = evaluate_bundle(str(bundle.path), str(colours), foreign="patches")
     assert asked == [f"local-dir:{bundle.path}"]
     assert result["test_accuracy"] == 1
     assert (result["data"], result["test_images"]) == ("colours", 12)
     assert 0 < result["test_collapse"]["inter_erank"] <= 2
+    assert result["foreign"]["images"] == 228
 
 
 def test_evaluate_refuses_data_of_other_classes(colours: Path, tmp_path: Path) -> None:

@@ -29,15 +29,20 @@ class Files:
 def image_folder(folder: Path) -> Source:
     """The source that a folder in ImageFolder's layout is: <split>/<class>/<any depth>/<file>.
 
+    A folder without splits, <class>/<any depth>/<file>, has a fifth of each class held out as its test split: always
+    the same images.
+
     Raises:
         DataError: it has not that layout, or classes without training images.
     """
     train = folder / "train"
     test = next((folder / name for name in TEST_SPLITS if (folder / name).is_dir()), None)
+    if not train.is_dir() and test is None:
+        return _split_by_us(folder)
     if not train.is_dir() or test is None:
         raise DataError(
-            f"{folder} holds no parquet files, and for ImageFolder's layout it must hold train/<class>/ and "
-            "val/<class>/ or test/<class>/"
+            f"{folder} has {'no train/<class>/' if test else 'a train folder, but no val/<class>/ or test/<class>/'} "
+            "beside it: add it, or put all images into <class>/ and a fifth of them is held out"
         )
     classes = tuple(sorted(path.name for path in train.iterdir() if path.is_dir()))
     if len(classes) < 2:
@@ -48,11 +53,34 @@ def image_folder(folder: Path) -> Source:
     return Source(folder.resolve().name, "not stated", classes, _rows(train, classes), _rows(test, classes))
 
 
+def _split_by_us(folder: Path) -> Source:
+    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and _files(path)))
+    if len(classes) < 2:
+        raise DataError(
+            f"{folder} holds no parquet files, and for ImageFolder's layout it must hold <class>/, or train/<class>/ "
+            "and val/<class>/ or test/<class>/, with images of at least two classes"
+        )
+    generator = np.random.default_rng(0)
+    train: list[tuple[str, int]] = []
+    test: list[tuple[str, int]] = []
+    for label, name in enumerate(classes):
+        files = _files(folder / name)
+        if len(files) < 2:
+            raise DataError(f"{folder / name} must hold at least two images: one is held out to test on")
+        held_out = set(generator.permutation(len(files))[: max(len(files) // 5, 1)].tolist())
+        for index, path in enumerate(files):
+            (test if index in held_out else train).append((path, label))
+    name = f"{folder.resolve().name}, a fifth held out"
+    return Source(name, "not stated", classes, _labelled(train), _labelled(test))
+
+
+def _files(root: Path) -> list[str]:
+    return [str(path) for path in sorted(root.rglob("*")) if path.suffix.lower() in _EXTENSIONS]
+
+
 def _rows(root: Path, classes: tuple[str, ...]) -> Rows:
-    found = [
-        (str(path), label)
-        for label, name in enumerate(classes)
-        for path in sorted((root / name).rglob("*"))
-        if path.suffix.lower() in _EXTENSIONS
-    ]
+    return _labelled([(path, label) for label, name in enumerate(classes) for path in _files(root / name)])
+
+
+def _labelled(found: list[tuple[str, int]]) -> Rows:
     return Rows.of(Files(np.array([path for path, _ in found])), np.array([label for _, label in found], np.int64))

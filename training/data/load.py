@@ -16,6 +16,7 @@ from training.data.digits import digits
 from training.data.folder import image_folder
 from training.data.hub import PREFIX, hub_dataset
 from training.data.parquet import parquet, parquet_files
+from training.data.patches import patches
 from training.data.source import Rows, Source
 from training.data.splits import DataError, ImageData, Picture, Split, StoredSplit, rgb
 from training.data.torchvision_sets import SETS, torchvision_set
@@ -28,7 +29,11 @@ Storage = Literal["auto", "memory", "disk"]
 MEMORY_LIMIT = 4 * 2**30
 """Bytes of decoded images from which on ``storage="auto"`` leaves them on the disk."""
 
-SOURCES: dict[str, Callable[[str], Source]] = {"digits": digits, **dict.fromkeys(SETS, torchvision_set)}
+SOURCES: dict[str, Callable[[str], Source]] = {
+    "digits": digits,
+    "patches": patches,
+    **dict.fromkeys(SETS, torchvision_set),
+}
 """Named sets; a function takes the name."""
 
 

@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from training.data import load_data
 from training.evaluation import run_model
+from training.model_prototypes import prototypes_of
 from training.plots.curves import curves_figure
 from training.plots.embedding import Map, embedding_figure, embedding_map
 from training.plots.figures import to_png
 from training.plots.gram import gram, gram_figure
 from training.plots.runs import names, read_run
 from training.probes import Pretrained, open_pretrained
-from training.snapshot import prototypes_of
 from zoo.errors import ProtozooError
 from zoo.files import write_atomically
 

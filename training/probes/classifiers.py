@@ -44,7 +44,19 @@ class CosineClassifier:
         return F.linear(unit(features), unit(self.weight)) / self.temperature
 
 
-Classifier = LinearClassifier | CosineClassifier
+@dataclass(frozen=True)
+class WhitenedClassifier:
+    """Cosines of linearly mapped features to prototypes."""
+
+    projection: LinearClassifier
+    prototypes: CosineClassifier
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """(M, d) -> (M, K)."""
+        return self.prototypes(self.projection(features))
+
+
+Classifier = LinearClassifier | CosineClassifier | WhitenedClassifier
 
 
 def fit_linear(features: Tensor, labels: Tensor, num_classes: int, recipe: Recipe) -> Classifier:

@@ -75,3 +75,9 @@ class FrozenEncoder:
         images = evaluation_batches(split, preprocessing, _BATCH_SIZE)
         inputs = (to_input(batch.to(self.device), preprocessing) for batch in images)
         return self.run(zip(inputs, torch.from_numpy(split.labels).to(self.device).split(_BATCH_SIZE), strict=True))
+
+    def all(self, split: Split | StoredSplit, preprocessing: Preprocessing) -> tuple[Tensor, Tensor]:
+        """Features (N, d) and labels (N,) of :meth:`evaluate` in one piece, on the model's device."""
+        with self.frozen():
+            features, labels = zip(*self.evaluate(split, preprocessing), strict=True)
+        return torch.cat(features), torch.cat(labels)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-import torch
+from torch import Tensor
 
 from training.data import ImageData, Split, StoredSplit, training_batches
-from training.probes.classifiers import Classifier, CosineClassifier, fit_linear, initial, train
+from training.probes.classifiers import Classifier, fit_linear, initial, train
+from training.probes.closed_form import ClosedForm, FixedFeatures, closed_form
 from training.probes.features import Batches, Features, FrozenEncoder
-from training.prototypes import ClassMeans
 from training.recipe import Recipe
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
@@ -48,7 +48,7 @@ class Probe:
 
 
 def fixed_prototypes(
-    model: PrototypeModel, data: ImageData, preprocessing: Preprocessing, *, features: Features = "projection"
+    model: PrototypeModel, data: ImageData, preprocessing: Preprocessing, *, features: FixedFeatures = "projection"
 ) -> Probe:
     """Class means as the classifier: unit means of the unit features of all training images, one pass, no training.
 
@@ -56,24 +56,35 @@ def fixed_prototypes(
         model: with a projection head that the contrastive objective has trained.
         data: whose training split gives the means, by the evaluation transform.
         preprocessing: of the model.
-        features: "projection", or "encoder" to leave the projection head out.
+        features: "projection"; "encoder" to leave the projection head out; or "whitened", the encoder's so mapped that
+            they scatter alike in all directions, for other classes than those the model was trained on.
 
     Raises:
-        ProtozooError: the features of a class are not finite or cancel.
+        ProtozooError: the features of a class are not finite, cancel, or do not vary.
 
     Source: the classifier FP of "Neural Collapse by Design" (arXiv 2605.20302), section 4.2. Its code takes a moving
     average over augmented batches instead (:func:`training.prototypes.ema_class_means`).
     """
-    encoder, started = FrozenEncoder(model, features), time.perf_counter()
-    means = ClassMeans(len(data.classes), encoder.dim)
-    with encoder.frozen():
-        for rows, labels in encoder.evaluate(data.train, preprocessing):
-            means.update(rows, labels)
+    encoder, started = FrozenEncoder(model, encoder_features(features)), time.perf_counter()
+    rows, labels = encoder.all(data.train, preprocessing)
+    return _probe(closed_form_of(data, rows, labels, features), encoder, started)
+
+
+def encoder_features(features: FixedFeatures) -> Features:
+    """Which of the model's features prototypes in closed form are made of."""
+    return "projection" if features == "projection" else "encoder"
+
+
+def closed_form_of(data: ImageData, rows: Tensor, labels: Tensor, features: FixedFeatures) -> ClosedForm:
+    """:func:`closed_form`, with the data named where it cannot be.
+
+    Raises:
+        ProtozooError: the features of a class are not finite, cancel, or do not vary.
+    """
     try:
-        prototypes = means.compute().to(encoder.device)
+        return closed_form(rows, labels, len(data.classes), features)
     except ValueError as error:
         raise ProtozooError(f"{data.name} gives no prototypes: {error}") from error
-    return _probe(CosineClassifier(prototypes, temperature=1.0), encoder, started)
 
 
 def probe_linear(
@@ -116,9 +127,7 @@ def probe_cached(model: PrototypeModel, data: ImageData, preprocessing: Preproce
     Source: "cached LP" of "Neural Collapse by Design" (arXiv 2605.20302), table 14.
     """
     encoder, started = FrozenEncoder(model, "encoder"), time.perf_counter()
-    with encoder.frozen():
-        pairs = list(encoder.evaluate(data.train, preprocessing))
-    features, labels = (torch.cat(parts) for parts in zip(*pairs, strict=True))
+    features, labels = encoder.all(data.train, preprocessing)
     return _probe(fit_linear(features, labels, len(data.classes), recipe), encoder, started)
 
 

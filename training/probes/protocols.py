@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from pydantic import ValidationError
 
-from training.probes.pretrained import Pretrained
+from training.pretrained import Pretrained
 from training.recipe import Recipe, RecipeError
 
 # Appendix E.2 of "Neural Collapse by Design". It names no batch sizes: these are those of its contrastive training.

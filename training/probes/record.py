@@ -8,29 +8,33 @@ from typing import Any, Literal
 
 import torch
 
-from training.data import ImageData, load_data
+from training.data import ImageData, Storage, load_data
+from training.few_shot import with_shots
 from training.long_tail import with_long_tail
-from training.probes.features import Features
-from training.probes.pretrained import Pretrained, open_pretrained
+from training.pretrained import Pretrained, open_pretrained
+from training.probes.closed_form import FixedFeatures
 from training.probes.probing import Probe, fixed_prototypes, probe_cached, probe_linear, top1_accuracy
 from training.probes.protocols import probe_recipe
 from zoo.errors import ProtozooError
 
 TrainedKind = Literal["linear", "normalized", "cached"]
 
-_SGD = ("epochs", "batch_size", "lr", "milestones", "step_decay", "momentum", "weight_decay", "seed")
+_SGD = ("epochs", "batch_size", "lr", "milestones", "step_decay", "momentum", "weight_decay", "shots", "seed")
 _AUGMENTED = (*_SGD, "augmentation", "crop_padding", "crop_scale")
 _SETTINGS = {"linear": _AUGMENTED, "normalized": (*_AUGMENTED, "temperature"), "cached": _SGD}
 
 
-def record_prototypes(name_or_path: str, data: str, *, features: Features, device: str) -> dict[str, Any]:
+def record_prototypes(
+    name_or_path: str, data: str, *, features: FixedFeatures, device: str, shots: int | None = None, seed: int = 0
+) -> dict[str, Any]:
     """Fixed prototypes of a bundle or run, measured on the test split: see :func:`record_trained`."""
     pretrained = open_pretrained(name_or_path)
 
     def make(images: ImageData) -> Probe:
         return fixed_prototypes(pretrained.model, images, pretrained.preprocessing, features=features)
 
-    return {"probe": "prototypes", **_measured(make, pretrained, data, device), "settings": {}}
+    measured = _measured(make, pretrained, data, device, shots, seed)
+    return {"probe": "prototypes", **measured, "settings": {"features": features, "shots": shots, "seed": seed}}
 
 
 def record_trained(
@@ -47,8 +51,9 @@ def record_trained(
 
     Args:
         kind: "linear", "normalized" or "cached".
-        name_or_path: bundle (folder or zoo name) or folder of a finished run.
-        data: as for :func:`training.data.load_data`, with the classes of the model.
+        name_or_path: bundle (folder, zoo name or hf-hub:owner/name) or folder of a finished run.
+        data: as for :func:`training.data.load_data`, of any classes; of the model's own it is what the model was
+            trained on, long-tailed where that was.
         protocol: of :data:`training.probes.PROTOCOLS`.
         overrides: fields of the recipe.
         device: of torch.
@@ -69,15 +74,22 @@ def record_trained(
         return probe_linear(pretrained.model, images, pretrained.preprocessing, recipe, workers=workers)
 
     settings = {name: getattr(recipe, name) for name in _SETTINGS[kind]}
-    return {"probe": kind, **_measured(make, pretrained, data, device), "settings": settings}
+    return {
+        "probe": kind,
+        **_measured(make, pretrained, data, device, recipe.shots, recipe.seed),
+        "settings": settings,
+    }
 
 
-def _measured(make: Callable[[ImageData], Probe], pretrained: Pretrained, data: str, device: str) -> dict[str, Any]:
+def _measured(
+    make: Callable[[ImageData], Probe], pretrained: Pretrained, data: str, device: str, shots: int | None, seed: int
+) -> dict[str, Any]:
     try:
         pretrained.model.to(device).to(memory_format=torch.channels_last)
     except (RuntimeError, AssertionError) as error:
         raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
-    images = _load(pretrained, data)
+    # Of few shots most images are not read at all.
+    images = with_shots(_load(pretrained, data, "disk" if shots else "auto"), shots, seed=seed)
     probe = make(images)
     return {
         "model": pretrained.name,
@@ -90,9 +102,9 @@ def _measured(make: Callable[[ImageData], Probe], pretrained: Pretrained, data: 
     }
 
 
-def _load(pretrained: Pretrained, data: str) -> ImageData:
-    """The images that the model was trained on, where it was trained on ``data``."""
-    images = load_data(data, pretrained.preprocessing)
-    images.check_classes(pretrained.labels, pretrained.name)
+def _load(pretrained: Pretrained, data: str, storage: Storage) -> ImageData:
+    images = load_data(data, pretrained.preprocessing, storage=storage)
+    if images.classes != pretrained.labels:
+        return images
     recipe = pretrained.recipe
     return with_long_tail(images, recipe.get("imbalance", 1.0), seed=recipe.get("seed", 0))

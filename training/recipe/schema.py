@@ -69,10 +69,31 @@ class Recipe(BaseModel):
         default="training", description="class frequencies to expect, for readout = bayes"
     )
 
+    pretrained: str | None = Field(
+        default=None, description="bundle or run whose weights to begin with; none: random ones"
+    )
+    trained: Literal["whole", "head"] = Field(
+        default="whole", description="all weights, or what stands behind the pooling: the backbone stays as it is"
+    )
+    initial_prototypes: Literal["random", "class_means"] = Field(
+        default="random",
+        description="where learned prototypes begin: class means take a pass over the images",
+    )
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="learning rate of a layer as a share of the next one's towards the head"
+    )
+
     imbalance: float = Field(
         default=1.0, gt=0, le=1, description="smallest over largest class of a long-tailed training set; 1: all images"
     )
+    shots: int | None = Field(default=None, ge=1, description="training images of each class; none: all")
     input_size: int = Field(default=32, ge=8, description="side of the square input in pixels")
+    crop_pct: float = Field(
+        default=1.0, gt=0, le=1, description="side of the central crop as a share of the resized shorter side"
+    )
+    interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] = Field(
+        default="bicubic", description="how images are resized"
+    )
     mean: tuple[float, float, float] = Field(default=(0.5, 0.5, 0.5), description="per-channel mean, pixels in [0, 1]")
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         default=(0.25, 0.25, 0.25), description="per-channel standard deviation"
@@ -139,6 +160,8 @@ class Recipe(BaseModel):
                 f"prototypes = {self.prototypes} do not go with {self.objective}, "
                 f"which takes {' or '.join(_PROTOTYPES[self.objective])}"
             )
+        if self.trained == "head" and self.pretrained is None:
+            raise ValueError("trained = head needs pretrained: a backbone of random weights is worth nothing")
         if self.schedule == "step" and not self.milestones:
             raise ValueError("schedule = step needs milestones, the epochs at which the learning rate falls")
         if self.views == 2 and self.augmentation == "none":

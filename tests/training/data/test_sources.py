@@ -40,6 +40,12 @@ def test_digits_are_scikit_learns_with_a_fixed_stratified_split(preprocessing: P
     assert np.array_equal(data.test.labels, again.test.labels)
 
 
+def test_patches_are_squares_of_two_photographs(preprocessing: Preprocessing) -> None:
+    data = load_data("patches", preprocessing)
+    check(data, 228, 228)
+    assert data.classes == ("china", "flower")
+
+
 @pytest.mark.parametrize("test", ["val", "test", "validation", "valid"])
 def test_image_folder_gives_the_classes_of_its_folders(
     make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing, test: str
@@ -55,6 +61,35 @@ def test_image_folder_gives_the_classes_of_its_folders(
     assert brightest_channel.tolist() == [2, 2, 2, 1, 1, 1, 0, 0, 0]
     first = np.asarray(Image.open(folder / "train" / "blue" / "00.png"))
     assert np.array_equal(data.train.images[0], first)
+
+
+def test_a_folder_without_splits_always_holds_the_same_fifth_of_each_class_out(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    whole = make_folder(tmp_path / "whole", train_images=10, test_images=1) / "train"
+    (whole / "notes").mkdir()
+    data = load_data(str(whole), preprocessing)
+    check(data, 24, 6)
+    assert data.name == "train, a fifth held out"
+    assert data.classes == ("blue", "green", "red")
+    assert np.bincount(data.test.labels).tolist() == [2, 2, 2]
+    everything = {image.tobytes() for split in (data.train, data.test) for image in split.images}  # type: ignore[union-attr]
+    assert len(everything) == 30
+    again = load_data(str(whole), preprocessing)
+    assert np.array_equal(data.test.images, again.test.images)  # type: ignore[union-attr]
+
+
+def test_a_folder_without_splits_needs_two_classes_of_two_images(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    folder = make_folder(tmp_path / "one", train_images=1, test_images=1) / "train"
+    with pytest.raises(DataError, match="blue must hold at least two images"):
+        load_data(str(folder), preprocessing)
+    with pytest.raises(DataError, match="at least two classes"):
+        load_data(str(folder / "blue"), preprocessing)
+    (tmp_path / "half" / "train").mkdir(parents=True)
+    with pytest.raises(DataError, match="no val/<class>/ or test/<class>/ beside it"):
+        load_data(str(tmp_path / "half"), preprocessing)
 
 
 def test_test_folder_goes_before_val(
@@ -111,7 +146,7 @@ def refused(folder: Path, preprocessing: Preprocessing, *words: str, error: type
 
 def test_what_is_no_source_is_told_what_is(tmp_path: Path, preprocessing: Preprocessing) -> None:
     missing = tmp_path / "nowhere"
-    refused(missing, preprocessing, str(missing), "neither a folder", "digits, cifar10", "hfds/<owner>/<name>")
+    refused(missing, preprocessing, str(missing), "neither a folder", "digits, patches, cifar10", "hfds/<owner>/<name>")
 
 
 def test_folder_of_neither_layout_is_told_both(tmp_path: Path, preprocessing: Preprocessing) -> None:

@@ -80,6 +80,8 @@ def run(model: PrototypeModel, preprocessing: Preprocessing, tmp_path: Path) -> 
         "embed_dim": 8,
         "label_names": CLASSES,
         "preprocessing": preprocessing.as_pretrained_cfg(),
+        "objective": "scl",
+        "data": {"name": "colours", "license": "CC0-1.0", "train_images": 50, "test_images": 20},
         "recipe": {"objective": "scl", "augmentation": "crop_flip", "crop_padding": 2},
     }
     (folder / "result.json").write_text(json.dumps(result))

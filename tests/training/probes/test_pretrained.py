@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,9 +10,10 @@ import pytest
 import torch
 
 from training.data import DataError, ImageData
-from training.probes import open_pretrained, probe_recipe
+from training.pretrained import open_pretrained
+from training.probes import probe_recipe
 from training.recipe import RecipeError
-from zoo.bundle import BundleError, Preprocessing, embedded_names
+from zoo.bundle import BundleError, Preprocessing, embedded_names, find
 from zoo.errors import ProtozooError
 from zoo.models.base import PrototypeModel
 
@@ -33,6 +35,17 @@ def test_a_finished_run_gives_its_model_and_what_it_expects(
     assert found.labels == ("blue", "green", "red")
     state = found.model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+
+
+def test_what_goes_on_from_a_model_can_name_it(run: Path) -> None:
+    lineage = open_pretrained(str(run)).lineage
+    assert lineage["name"] == "proto_resnet20_cifar.scl_colours"
+    assert lineage["weights_sha256"] == hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    assert lineage["objective"] == "scl"
+    assert lineage["data"] == {"name": "colours", "license": "CC0-1.0"}
+    bundle = open_pretrained(BUNDLE)
+    weights = find(BUNDLE) / "model.safetensors"
+    assert bundle.lineage["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
 
 
 def test_a_bundle_is_found_by_name() -> None:
@@ -113,7 +126,8 @@ def test_other_epochs_move_the_milestones_unless_they_are_given(run: Path) -> No
 @pytest.mark.parametrize(("before", "after"), [("contrastive", "resized_crop"), ("crop", "crop"), ("none", "none")])
 def test_images_are_augmented_as_in_the_pretraining_but_for_colours(run: Path, before: str, after: str) -> None:
     found = open_pretrained(str(run))
-    found = replace(found, recipe={**found.recipe, "augmentation": before, "crop_scale": [0.3, 1.0]})
+    recipe = {**found.recipe, "augmentation": before, "crop_scale": [0.3, 1.0]}
+    found = replace(found, record={**found.record, "recipe": recipe})
     recipe = probe_recipe("ce", found)
     assert recipe.augmentation == after
     assert recipe.crop_padding == 2

@@ -20,7 +20,7 @@ def test_help_has_an_example(protozoo: Protozoo, kind: str) -> None:
 
 def settings_of(kind: str) -> dict[str, Any]:
     given = {"epochs": 2, "batch_size": 30, "lr": 0.5, "milestones": [1], "seed": 3, "weight_decay": 0.01}
-    return {} if kind == "prototypes" else given
+    return {"seed": 3} if kind == "prototypes" else given
 
 
 @pytest.mark.parametrize(
@@ -44,10 +44,25 @@ def test_each_probe_prints_a_line_of_json_and_writes_it(
     assert record["settings"].items() >= settings.items()
 
 
-def test_the_encoders_features_can_be_the_prototypes(protozoo: Protozoo, run: Path, colours: Path) -> None:
-    status, out, _ = protozoo("probe", "prototypes", run, "--data", colours, "--features", "encoder")
+@pytest.mark.parametrize("features", ["encoder", "whitened"])
+def test_the_encoders_features_can_be_the_prototypes(
+    protozoo: Protozoo, run: Path, colours: Path, features: str
+) -> None:
+    status, out, _ = protozoo("probe", "prototypes", run, "--data", colours, "--features", features)
     assert status == 0
     assert json.loads(out)["features"] == "encoder"
+    assert json.loads(out)["settings"]["features"] == features
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_classes_that_the_model_has_never_seen_are_probed_on_a_few_images(
+    protozoo: Protozoo, run: Path, kind: str
+) -> None:
+    epochs = [] if kind == "prototypes" else ["--epochs", 2]
+    record = json.loads(protozoo("probe", kind, run, "--data", "digits", "--shots", 5, *epochs)[1])
+    assert record["train_images"] == 50
+    assert record["test_images"] == 360
+    assert record["settings"]["shots"] == 5
 
 
 def test_the_same_seed_gives_the_same_accuracy_and_the_settings_tell_augmentation_and_temperature(
@@ -71,9 +86,8 @@ def test_a_run_on_a_long_tail_is_probed_on_the_images_that_it_had(protozoo: Prot
 
 
 def test_mistakes_are_one_line_and_status_2(protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path) -> None:
-    bundle = "proto_resnet20_cifar.nonl_cifar10"
     for words, message in (
-        (["prototypes", bundle, "--data", colours], "has the classes blue, green, red, ..., "),
+        (["prototypes", run, "--data", colours, "--shots", "0"], "--shots"),
         (["prototypes", tmp_path / "none", "--data", colours], "neither a folder nor a pretrained model"),
         (["linear", run, "--data", tmp_path / "none"], str(tmp_path / "none")),
         (["linear", run, "--data", colours, "--lr", "fast"], "--lr"),

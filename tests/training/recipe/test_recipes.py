@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import pytest
+import torch
 
+from training.build import model_args
 from training.recipe import load_recipe, recipe_names
 from training.recipe.schema import Objective
+from zoo.models.base import timm_model
 
 OBJECTIVES = get_args(Objective)
 SMALL = ("digits", "cifar10", "tiny_imagenet")
@@ -73,6 +76,18 @@ def test_packaged_recipe_is_valid_and_trains_what_its_name_says(name: str) -> No
     assert name.rpartition("/")[2].startswith(f"{recipe.objective}_")
     if recipe.objective.startswith("scl"):
         assert (recipe.head, recipe.views) == ("mlp", 2)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_the_zoo_has_the_model_of_every_packaged_recipe(name: str) -> None:
+    recipe = load_recipe(name)
+    classes = {"imagenet100": 100, "imagenet1k": 1000, "cifar100": 100, "tiny_imagenet": 200}
+    count = next((count for data, count in classes.items() if name.endswith(f"_{data}")), 10)
+    with torch.device("meta"):
+        model = timm_model(recipe.architecture, num_classes=count, **model_args(recipe))
+    assert model.get_classifier().weight.shape == (count, recipe.embed_dim or model.head_hidden_size)
+    if recipe.objective == "etf_dr":
+        assert model.head_hidden_size >= count - 1
 
 
 @pytest.mark.parametrize("name", recipe_names())

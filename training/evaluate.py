@@ -1,0 +1,42 @@
+"""``evaluate``: a bundle measured on data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from training.data import load_data
+from training.evaluation import collapse, run_model
+from training.open_set import measure_foreign
+from zoo.bundle import Bundle, find
+from zoo.loading import create_model
+
+
+def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None) -> dict[str, Any]:
+    """Accuracy and collapse of a bundle's weights on the test split of ``data``, in float32.
+
+    Args:
+        name_or_path: of the bundle.
+        data: as for :func:`training.data.load_data`, with the bundle's classes.
+        foreign: data of other classes, to tell from them.
+
+    Raises:
+        BundleError: the bundle cannot be used.
+        DataError: the data cannot be read, or its classes are not those of the bundle.
+    """
+    bundle = Bundle.open(find(name_or_path))
+    images = load_data(data, bundle.preprocessing)
+    images.check_classes(bundle.labels, bundle.name)
+    model, prototypes = create_model(f"local-dir:{bundle.path}"), torch.from_numpy(bundle.prototypes)
+    outputs = run_model(model, images.test, bundle.preprocessing)
+    measured = {
+        "bundle": bundle.name,
+        "data": images.name,
+        "test_images": len(images.test.labels),
+        "test_accuracy": outputs.accuracy(),
+        "test_collapse": collapse(outputs, prototypes),
+    }
+    if foreign is not None:
+        measured["foreign"] = measure_foreign(model, bundle.preprocessing, outputs, prototypes, foreign)
+    return measured

@@ -1,0 +1,200 @@
+"""``fit``: a classifier of new classes in one pass through a frozen encoder."""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+from torch.nn import functional as F
+
+from training.data import ImageData, OnBadImage, Storage, load_data
+from training.evaluation import Outputs
+from training.few_shot import with_shots
+from training.pretrained import Pretrained, open_pretrained
+from training.probes import ClosedForm, FixedFeatures, FrozenEncoder, WhitenedClassifier
+from training.probes.probing import closed_form_of, encoder_features
+from training.record import describe_model, machine, measure
+from training.run import code_revision
+from zoo.bundle import Bundle
+from zoo.errors import ProtozooError
+from zoo.exporter import export_run
+from zoo.files import check_free
+from zoo.models.base import PrototypeModel, timm_model
+
+_TEMPERATURES = (1e-3, 10.0)
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """How to fit.
+
+    Attributes:
+        features: "whitened", "encoder" or "projection": see :func:`training.probes.fixed_prototypes`.
+        shots: training images of each class; None: all.
+        seed: of their choice.
+        foreign: data of other classes, from which to tell the known ones; None: not measured.
+        device: of torch.
+        storage: see :func:`training.data.load_data`.
+        on_bad_image: see :func:`training.data.load_data`.
+    """
+
+    features: FixedFeatures = "whitened"
+    shots: int | None = None
+    seed: int = 0
+    foreign: str | None = "patches"
+    device: str = "cpu"
+    storage: Storage = "auto"
+    on_bad_image: OnBadImage = "fail"
+
+
+def fit(
+    name_or_path: str,
+    data: str,
+    out: Path,
+    *,
+    tag: str,
+    command: str,
+    say: Callable[[str], None],
+    options: FitOptions | None = None,
+) -> Bundle:
+    """Write a bundle whose encoder is another's and whose prototypes are the class means of new images.
+
+    Its temperature is the one at which the probabilities fit the held-out images best; thresholds for unknown images
+    are calibrated on the same images.
+
+    Args:
+        name_or_path: bundle or run with the encoder, which stays as it is.
+        data: see :func:`training.data.load_data`; the test split is held out.
+        out: folder of the bundle; must not exist.
+        tag: of the weights.
+        command: what was typed, for the record.
+        say: takes lines for the user.
+        options: how to fit.
+
+    Raises:
+        ProtozooError: model, data or device cannot be used, a class gives no prototype, or ``out`` exists.
+    """
+    options = options or FitOptions()
+    check_free(out)
+    pretrained = open_pretrained(name_or_path)
+    # Every image is read once, and of few shots most are not read at all.
+    storage = "disk" if options.shots and options.storage == "auto" else options.storage
+    images = load_data(data, pretrained.preprocessing, storage=storage, on_bad_image=options.on_bad_image)
+    images = with_shots(images, options.shots, seed=options.seed)
+    say(f"{images.name}: {len(images.train.labels)} images of {len(images.classes)} classes, one pass each")
+    started = time.perf_counter()
+    train, test = encode(pretrained, images, options)
+    form = closed_form_of(images, *train, options.features)
+    seconds = time.perf_counter() - started
+    temperature = calibrated_temperature(form(test[0]), test[1])
+    model = with_closed_form(pretrained, form, temperature, len(images.classes), options.features)
+    outputs = [_outputs(form, *split, temperature) for split in (train, test)]
+    measured = measure(model, outputs[0], outputs[1], images, pretrained.preprocessing, options.foreign)
+    measured["metrics"]["test_accuracy_by_readout"] = {"cosine": outputs[1].accuracy()}
+    result = {
+        **_described(model, pretrained, images, options),
+        **measured,
+        "cost": {"train_seconds": round(seconds, 1), **machine(torch.device(options.device))},
+        "tag": tag,
+        "command": command,
+        "code_revision": code_revision(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder)
+        save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, run / "model.safetensors")
+        (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
+        return export_run(run, out)
+
+
+def encode(
+    pretrained: Pretrained, images: ImageData, options: FitOptions
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Features (N, d) and labels (N,) of both splits, on the CPU."""
+    try:
+        model = pretrained.model.to(options.device).to(memory_format=torch.channels_last)
+    except (RuntimeError, AssertionError) as error:
+        raise ProtozooError(f"device {options.device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    encoder = FrozenEncoder(model, encoder_features(options.features))
+    found = [encoder.all(split, pretrained.preprocessing) for split in (images.train, images.test)]
+    model.cpu()
+    train, test = ((features.cpu(), labels.cpu()) for features, labels in found)
+    return train, test
+
+
+def calibrated_temperature(cosines: Tensor, labels: Tensor) -> float:
+    """The temperature at which softmax(cosine / temperature) gives the labels the largest likelihood.
+
+    Args:
+        cosines: (N, K) of images that gave no prototype.
+        labels: (N,).
+
+    Returns:
+        A number in [0.001, 10].
+
+    Source: temperature scaling, Guo et al. 2017, "On Calibration of Modern Neural Networks".
+    """
+
+    def loss(log_temperature: float) -> float:
+        return float(F.cross_entropy(cosines.double() / math.exp(log_temperature), labels))
+
+    low, high = (math.log(value) for value in _TEMPERATURES)
+    return float(f"{math.exp(minimize_scalar(loss, bounds=(low, high), method='bounded').x):.4g}")
+
+
+def with_closed_form(
+    pretrained: Pretrained, form: ClosedForm, temperature: float, num_classes: int, features: FixedFeatures
+) -> PrototypeModel:
+    """The pretrained backbone with the prototypes, and with the head that leads to them."""
+    own = pretrained.model
+    kind = {"projection": own.head.kind, "encoder": "relu", "whitened": "linear"}[features]
+    prototypes = form.prototypes.weight if isinstance(form, WhitenedClassifier) else form.weight
+    model = timm_model(
+        pretrained.architecture,
+        num_classes=num_classes,
+        head=kind,
+        embed_dim=prototypes.shape[1],
+        temperature=temperature,
+        prototypes="fixed",
+    )
+    classifier = f"{model.get_classifier(name_only=True)}."
+    state = {name: tensor for name, tensor in own.state_dict().items() if not name.startswith(classifier)}
+    if features != "projection":
+        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.projection.")}
+    if isinstance(form, WhitenedClassifier):
+        state |= {"head.projection.weight": form.projection.weight, "head.projection.bias": form.projection.bias}
+    kept = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(classifier)}
+    model.load_state_dict({**state, **kept})
+    model.set_prototypes(prototypes)
+    return model.eval()
+
+
+def _outputs(form: ClosedForm, features: Tensor, labels: Tensor, temperature: float) -> Outputs:
+    rows = form.projection(features) if isinstance(form, WhitenedClassifier) else features
+    return Outputs(form(features) / temperature, F.normalize(rows, dim=1), labels)
+
+
+def _described(model: PrototypeModel, pretrained: Pretrained, images: ImageData, options: FitOptions) -> dict[str, Any]:
+    head = {
+        "head": model.head.kind,
+        "temperature": model.temperature,
+        "prototypes": "fixed",
+        "classifier": "cosine",
+    }
+    return {
+        **describe_model(model, pretrained.architecture, head, images, pretrained.preprocessing),
+        "objective": "class_means",
+        "prototypes": "class_means",
+        "readout": {"kind": "cosine"},
+        "recipe": {"features": options.features, "shots": options.shots, "seed": options.seed},
+        "base": pretrained.lineage,
+    }

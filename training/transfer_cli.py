@@ -1,0 +1,107 @@
+"""The commands ``fit`` and ``finetune``. Torch is imported when they run, not when they are listed."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any
+
+import click
+
+from training.cli import DATA_HELP, FOREIGN_HELP, RecipeCommand, running_options
+
+_OUT = click.option(
+    "--out", required=True, type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist."
+)
+_NAME = click.option("--name", help="Tag of the new weights; <objective>_<data> by default.")
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--data", required=True, help=DATA_HELP)
+@_OUT
+@_NAME
+@click.option(
+    "--features",
+    type=click.Choice(["whitened", "encoder", "projection"]),
+    default="whitened",
+    show_default=True,
+    help="Pooled features whitened within classes; as they are; or, for the classes it was trained on, BUNDLE's own.",
+)
+@click.option("--shots", type=click.IntRange(1), help="Training images of each class; all by default.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of their choice.")
+@click.option("--foreign", default="patches", show_default=True, help=FOREIGN_HELP)
+@click.option("--device", default="cpu", show_default=True, help="Torch device.")
+@click.option("--storage", type=click.Choice(["auto", "memory", "disk"]), default="auto", show_default=True)
+@click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
+def fit(bundle: str, data: str, out: Path, name: str | None, foreign: str, **given: Any) -> None:
+    """Make a classifier of DATA's classes from BUNDLE's encoder, in one pass: prototypes are the class means.
+
+    BUNDLE is a bundle (a folder, a zoo name or hf-hub:owner/name) or the folder of a finished run. Nothing is trained;
+    the held-out images of DATA give the temperature and the thresholds for unknown images.
+
+    Example: protozoo fit proto_resnet20_cifar.nonl_cifar10 --data my-photos --out my-bundle
+    """
+    from training.transfer import tag_for
+    from training.transfer.fit import FitOptions
+    from training.transfer.fit import fit as fit_bundle
+
+    shown = {key: given[key] for key in ("features", "shots", "seed") if given[key] is not None}
+    command = _typed("fit", bundle, data, shown)
+    options = FitOptions(foreign=None if foreign == "none" else foreign, **given)
+    tag = name or tag_for("class_means", data)
+    made = fit_bundle(bundle, data, out, tag=tag, command=command, say=click.echo, options=options)
+    _report(made, out)
+
+
+@click.command(cls=RecipeCommand)
+@click.argument("bundle")
+@click.option("--data", required=True, help=DATA_HELP)
+@_OUT
+@_NAME
+@click.option("--recipe", help="Name or YAML file with how to train; a short fine-tuning by default.")
+@running_options
+def finetune(
+    bundle: str,
+    data: str,
+    out: Path,
+    name: str | None,
+    recipe: str | None,
+    running: Any,
+    **overrides: str | None,
+) -> None:
+    """Train BUNDLE on, on DATA's classes, and write a new bundle. The same command resumes where it was stopped.
+
+    BUNDLE is a bundle (a folder, a zoo name or hf-hub:owner/name) or the folder of a finished run. The training's own
+    folder is OUT.run. `--trained head` leaves the backbone as it is, `--shots` takes a few images of each class,
+    `--layer_decay` slows the layers down towards the input.
+
+    Example: protozoo finetune proto_resnet20_cifar.nonl_cifar10 --data my-photos --out my-bundle --epochs 10
+    """
+    from training.recipe import parse_value
+    from training.transfer.finetune import RECIPE, finetune_recipe
+    from training.transfer.finetune import finetune as finetune_bundle
+
+    typed = {field: value for field, value in overrides.items() if value is not None}
+    chosen = finetune_recipe(bundle, recipe or RECIPE, {key: parse_value(value) for key, value in typed.items()})
+    shown = {**({"recipe": Path(recipe).name} if recipe else {}), **typed}
+    command = _typed("finetune", bundle, data, shown)
+    made = finetune_bundle(chosen, data, out, tag=name, command=command, say=click.echo, options=running)
+    _report(made, out)
+
+
+def _typed(command: str, bundle: str, data: str, options: dict[str, Any]) -> str:
+    """The command for the record, which names bundle and data and not where they stand on this machine."""
+    names = [Path(word).name if Path(word).expanduser().exists() else word for word in (bundle, data)]
+    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
+    return shlex.join(["protozoo", command, names[0], "--data", names[1], "--out", "BUNDLE", *words])
+
+
+def _report(bundle: Any, out: Path) -> None:
+    record = bundle.record
+    click.echo(f"accuracy on {record['data']['test_images']} held-out images: {record['metrics']['test_accuracy']:.2%}")
+    for row in record["open_set"]["rejections"]:
+        click.echo(f"cosine {row['cosine']:+.4f} rejects {row['frr']:.0%} of them")
+    if foreign := record["open_set"]["foreign"]:
+        click.echo(f"AUROC against {foreign['data']}: {foreign['auroc']:.4f}")
+    click.echo(f"{bundle.name}: {record['cost']['train_seconds']:.1f} s, written to {out}")
