@@ -15,14 +15,26 @@ from wrapt import when_imported
 
 if TYPE_CHECKING:
     from zoo.classifier import Classifier, Prediction, load
+    from zoo.estimator import NearestPrototype
     from zoo.loading import create_model, list_models
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "Prediction", "__version__", "bundle", "create_model", "geometry", "list_models", "load"]
+__all__ = [
+    "Classifier",
+    "NearestPrototype",
+    "Prediction",
+    "__version__",
+    "bundle",
+    "create_model",
+    "geometry",
+    "list_models",
+    "load",
+]
 
 _HOMES = {
     "Classifier": "zoo.classifier",
+    "NearestPrototype": "zoo.estimator",
     "Prediction": "zoo.classifier",
     "create_model": "zoo.loading",
     "list_models": "zoo.loading",

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from tqdm import tqdm
 
 from zoo.bundle import Bundle, find
 from zoo.errors import ProtozooError
@@ -21,6 +22,7 @@ from zoo.models.pixels import PixelModel
 
 ImageLike = str | os.PathLike[str] | Image.Image
 _BATCH = 64
+_LONG = 512
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,36 @@ class Prediction:
 
 
 class Classifier:
-    """A pretrained model for images of any mode and size. Make one with :func:`load`."""
+    """A pretrained model for images of any mode and size. Make one with :func:`load`.
+
+    An image is resized and cropped as the weights expect it, and converted to RGB (an alpha channel is dropped). Its
+    EXIF orientation is not applied: see :mod:`zoo.bundle.images` for why, and ``PIL.ImageOps.exif_transpose`` to apply
+    it yourself.
+
+    Attributes:
+        bundle: its files and record.
+        labels: class names, in the order of the prototypes.
+        device: where it computes.
+    """
 
     def __init__(self, bundle: Bundle, device: str | torch.device | None = None) -> None:
         self.bundle = bundle
         self.labels = bundle.labels
-        pixels = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing)
+        self._pixels = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing)
+        self.to(device or "cpu")
+
+    def to(self, device: str | torch.device) -> Classifier:
+        """Move the model to a torch device; returns the classifier itself.
+
+        Raises:
+            ProtozooError: there is no such device.
+        """
         try:
-            self.device = torch.device(device or "cpu")
-            self._pixels = pixels.to(self.device)
+            self._pixels.to(torch.device(device))
         except (RuntimeError, AssertionError) as error:
-            raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+            raise ProtozooError(f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}") from error
+        self.device = torch.device(device)
+        return self
 
     @property
     def model(self) -> PrototypeModel:
@@ -107,10 +128,13 @@ class Classifier:
 
     @torch.inference_mode()
     def _run(self, images: Sequence[ImageLike]) -> Iterator[tuple[Tensor, Tensor]]:
-        for start in range(0, len(images), _BATCH):
-            pixels = np.stack([self._read(image) for image in images[start : start + _BATCH]])
-            embeddings, cosines, *_ = self._pixels(torch.from_numpy(pixels).to(self.device))
-            yield embeddings.cpu(), cosines.cpu()
+        # Shown on a terminal alone, and not for what takes a moment.
+        with tqdm(total=len(images), unit="image", disable=True if len(images) < _LONG else None) as bar:
+            for start in range(0, len(images), _BATCH):
+                pixels = np.stack([self._read(image) for image in images[start : start + _BATCH]])
+                embeddings, cosines, *_ = self._pixels(torch.from_numpy(pixels).to(self.device))
+                bar.update(len(pixels))
+                yield embeddings.cpu(), cosines.cpu()
 
     def _read(self, image: ImageLike) -> NDArray[np.uint8]:
         if isinstance(image, Image.Image):

@@ -60,3 +60,10 @@ def test_what_the_pipeline_cannot_do_is_refused(change):
 def test_a_missing_field_is_refused():
     with pytest.raises(BundleError, match="crop_pct"):
         Preprocessing.from_pretrained_cfg({key: value for key, value in CFG.items() if key != "crop_pct"})
+
+
+def test_grey_of_16_bits_keeps_its_shades():
+    shades = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024
+    pixels = Preprocessing(8, 1.0, "nearest", (0.5,) * 3, (0.5,) * 3).pixels(Image.fromarray(shades))
+    assert np.array_equal(pixels[..., 0], shades >> 8)
+    assert np.array_equal(pixels[..., 0], pixels[..., 2])

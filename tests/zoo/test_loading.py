@@ -1,3 +1,4 @@
+import io
 import shutil
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import zoo
+import zoo.classifier
 from tests.tiny_bundle import edit_config, resign
 from zoo.bundle import BundleError, ImageError, ProtozooError
 
@@ -17,6 +19,8 @@ IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 def picture(mode="RGB", size=(40, 30), seed=0):
     noise = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    if mode == "I;16":
+        return Image.fromarray(noise[..., 0].astype(np.uint16) * 257)
     return Image.fromarray(noise).convert(mode)
 
 
@@ -148,9 +152,39 @@ def test_embeddings_are_unit_float32_arrays_in_the_order_of_the_images(classifie
     assert classifier.embed([]).shape == (0, 64)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1"])
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"])
 def test_any_mode_is_taken(classifier, mode):
     assert len(classifier.predict(picture(mode))) == 5
+
+
+def test_to_moves_the_model_and_gives_the_classifier_back(classifier):
+    with pytest.raises(ProtozooError, match="device 'nonsense' cannot be used"):
+        classifier.to("nonsense")
+    assert classifier.device.type == "cpu"
+    elsewhere = zoo.load(NAME).to("meta")
+    assert elsewhere.device.type == "meta"
+    assert elsewhere.model.prototypes.is_meta
+    assert classifier.to("cpu") is classifier
+
+
+def test_a_bar_is_shown_for_many_images_on_a_terminal_alone(classifier, monkeypatch):
+    totals = []
+
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    real = zoo.classifier.tqdm
+
+    def bar(**options):
+        shown = real(**options, file=Terminal())
+        totals.append((options["total"], bool(shown.disable)))
+        return shown
+
+    monkeypatch.setattr(zoo.classifier, "tqdm", bar)
+    classifier.embed([picture()] * 3)
+    classifier.embed([picture()] * 512)
+    assert totals == [(3, True), (512, False)]
 
 
 def test_a_file_that_is_no_image_is_named(classifier, tmp_path):

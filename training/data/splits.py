@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from zoo.bundle.images import open_rgb
+from zoo.bundle.images import open_rgb, to_rgb
 from zoo.errors import ProtozooError
 
 Picture = Path | IO[bytes] | Image.Image
@@ -34,7 +34,7 @@ def rgb(picture: Picture, name: str) -> Image.Image:
     Raises:
         ImageError: it cannot be decoded; it is named.
     """
-    return picture.convert("RGB") if isinstance(picture, Image.Image) else open_rgb(picture, name)
+    return to_rgb(picture) if isinstance(picture, Image.Image) else open_rgb(picture, name)
 
 
 @dataclass(frozen=True)

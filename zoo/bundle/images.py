@@ -26,6 +26,14 @@ _INTERPOLATIONS = {
 }
 
 
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any mode as 8-bit RGB; an alpha channel is dropped, and of 16-bit grey the upper 8 bits stay."""
+    if image.mode.startswith("I;16"):
+        # Pillow would make 255 of all that is brighter.
+        image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    return image.convert("RGB")
+
+
 def open_rgb(file: str | os.PathLike[str] | IO[bytes], name: str) -> Image.Image:
     """Decode an image file that its owner vouches for.
 
@@ -38,7 +46,7 @@ def open_rgb(file: str | os.PathLike[str] | IO[bytes], name: str) -> Image.Image
     """
     try:
         with Image.open(file) as image:
-            return image.convert("RGB")
+            return to_rgb(image)
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -101,7 +109,7 @@ class Preprocessing:
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
         """Resize and crop a picture of any mode and size to the model's input, uint8 (size, size, 3), RGB."""
-        image = image.convert("RGB")
+        image = to_rgb(image)
         width, height = image.size
         # timm: the shorter side becomes floor(size / crop_pct), the longer one int(short * long / short).
         target = int(self.size / self.crop_pct)
