@@ -104,6 +104,8 @@ def train(
     # The record names the data and the recipe, not where they stand on this machine.
     typed = Path(recipe).name if Path(recipe).is_file() else recipe
     words = [f"--{name} {shlex.quote(value)}" for name, value in overrides.items() if value is not None]
+    if running.foreign not in (None, "patches"):
+        words.append(f"--foreign {shlex.quote(Path(running.foreign).name)}")
     command = " ".join(
         ["protozoo train", shlex.quote(typed), "--data", shlex.quote(Path(data).name), "--out RUN", *words]
     )

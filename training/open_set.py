@@ -102,7 +102,8 @@ def measure_foreign(
     """
     from sklearn.metrics import roc_auc_score
 
-    images = load_data(data, preprocessing)
+    # From the disk, as only the test split is needed.
+    images = load_data(data, preprocessing, storage="disk")
     foreign = nearest(run_model(model, images.test, preprocessing).embeddings, prototypes)
     own = nearest(known.embeddings, prototypes)
     is_known = torch.cat([torch.ones(len(own)), torch.zeros(len(foreign))])

@@ -31,7 +31,7 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> Prototyp
     Args:
         name: an architecture (random weights), ``architecture.tag`` with ``pretrained=True``, or a bundle (always with
             its weights): ``hf-hub:owner/name[@revision]``, ``local-dir:path`` or a folder.
-        pretrained: load weights; an architecture without a tag then means its only one.
+        pretrained: load weights; an architecture without a tag then means its default one, as in timm.
         kwargs: for the model, as in ``timm.create_model``. Another ``num_classes`` than the weights' gives new, random
             prototypes, with a warning; ``readout="cosine"`` leaves the offsets out of a bundle that has some.
 

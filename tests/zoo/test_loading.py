@@ -50,6 +50,12 @@ def test_lists_hold_architectures_or_weights():
     assert NAME in timm.list_pretrained("proto_*")
 
 
+def test_an_architecture_alone_means_the_same_default_tag_as_in_timm():
+    # What scripts rely on: weights that are added later must not change it.
+    assert timm.get_pretrained_cfg("proto_resnet20_cifar").tag == "nonl_cifar10"
+    assert zoo.load("proto_resnet20_cifar").bundle.name == NAME
+
+
 def test_random_weights_must_be_asked_for():
     with pytest.raises(ProtozooError, match="names weights: pass pretrained=True"):
         zoo.create_model(NAME)

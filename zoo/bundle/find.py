@@ -23,7 +23,7 @@ def find(name_or_path: str | Path) -> Path:
 
     Args:
         name_or_path: a folder, ``local-dir:path``, ``hf-hub:owner/name[@revision]``, or the name of a pretrained model
-            of the zoo (``architecture.tag``; an architecture alone means the only one of the package that has it).
+            of the zoo (``architecture.tag``; an architecture alone means its default tag, the first, as in timm).
 
     Raises:
         BundleError: there is no such folder or name (the message offers the nearest), or the Hub has no such bundle or
@@ -38,24 +38,21 @@ def find(name_or_path: str | Path) -> Path:
     if text.startswith("local-dir:"):
         raise BundleError(f"{path}: no such folder")
     models = pretrained_models()
-    model = models.get(text) or _only_tag(text, models)
+    model = models.get(text) or _default_tag(text, models)
     if model is None:
         raise BundleError(f"{text!r} is neither a folder nor a pretrained model of the zoo; {_hint(text, models)}")
     return model.folder if model.hub is None else _from_hub(model, model.hub)
 
 
-def _only_tag(architecture: str, models: Mapping[str, Pretrained]) -> Pretrained | None:
-    # That of the first package: what is installed beside it does not change what its names mean.
-    tagged = [model for model in models.values() if model.architecture == architecture]
-    first = [model for model in tagged if model.package == tagged[0].package]
-    return first[0] if len(first) == 1 else None
+def _default_tag(architecture: str, models: Mapping[str, Pretrained]) -> Pretrained | None:
+    # As in timm the first; this package's stand before those of packages installed beside it.
+    return next((model for model in models.values() if model.architecture == architecture), None)
 
 
 def _hint(text: str, models: Mapping[str, Pretrained]) -> str:
     if text.count("/") == 1 and all(text.split("/")):
         return f"for the Hub's repository of that name write {hub.PREFIX}{text}"
-    tagged = [name for name, model in models.items() if model.architecture == text]
-    near = tagged or difflib.get_close_matches(text, models, n=3, cutoff=0.4) or list(models)
+    near = difflib.get_close_matches(text, models, n=3, cutoff=0.4) or list(models)
     return f"did you mean {', '.join(near)}?"
 
 
