@@ -65,9 +65,12 @@ def model_args(recipe: Recipe) -> dict[str, Any]:
     args["classifier"] = "linear" if recipe.objective == "ce" else "cosine"
     if recipe.embed_dim is not None:
         args["embed_dim"] = recipe.embed_dim
-    if timm.get_pretrained_cfg_value(recipe.architecture, "fixed_input_size"):
-        args["img_size"] = recipe.input_size
-    return args
+    return args | size_args(recipe.architecture, recipe.input_size)
+
+
+def size_args(architecture: str, size: int) -> dict[str, Any]:
+    """What an architecture that is built for one size of images must be told; others take any."""
+    return {"img_size": size} if timm.get_pretrained_cfg_value(architecture, "fixed_input_size") else {}
 
 
 def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:

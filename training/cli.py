@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,16 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
+def recorded(command: str, subject: str, data: str, out: str, options: Mapping[str, str]) -> str:
+    """What was typed, as the record has it: with names of files and folders, not where they stand on this machine."""
+
+    def name(word: str) -> str:
+        return Path(word).name if Path(word).expanduser().exists() else word
+
+    words = [word for option, value in options.items() for word in (f"--{option}", name(value))]
+    return shlex.join(["protozoo", command, name(subject), "--data", name(data), "--out", out, *words])
+
+
 @click.command(cls=RecipeCommand)
 @click.argument("recipe")
 @click.option("--data", help=DATA_HELP)
@@ -101,14 +111,10 @@ def train(
         raise click.UsageError("--data and --out are needed: what to train on, and the folder of the run")
     from training.train import train as train_recipe
 
-    # The record names the data and the recipe, not where they stand on this machine.
-    typed = Path(recipe).name if Path(recipe).is_file() else recipe
-    words = [f"--{name} {shlex.quote(value)}" for name, value in overrides.items() if value is not None]
+    options = {name: value for name, value in overrides.items() if value is not None}
     if running.foreign not in (None, "patches"):
-        words.append(f"--foreign {shlex.quote(Path(running.foreign).name)}")
-    command = " ".join(
-        ["protozoo train", shlex.quote(typed), "--data", shlex.quote(Path(data).name), "--out RUN", *words]
-    )
+        options["foreign"] = running.foreign
+    command = recorded("train", recipe, data, "RUN", options)
     train_recipe(chosen, data, out, name=Path(recipe).stem, command=command, say=click.echo, options=running)
 
 

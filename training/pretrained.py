@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from zoo.bundle import Bundle, Preprocessing, find
+from zoo.errors import ProtozooError
 from zoo.files import sha256_of
 from zoo.loading import create_model
 from zoo.models.base import PrototypeModel
@@ -44,6 +47,17 @@ class Pretrained:
         """Fields of the recipe that trained it."""
         recipe: Mapping[str, Any] = self.record["recipe"]
         return recipe
+
+    def to(self, device: str) -> PrototypeModel:
+        """The model, moved to a torch device, channels_last.
+
+        Raises:
+            ProtozooError: there is no such device.
+        """
+        try:
+            return self.model.to(device).to(memory_format=torch.channels_last)
+        except (RuntimeError, AssertionError) as error:
+            raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
 
     @property
     def lineage(self) -> dict[str, Any]:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Any
 
 import click
 
-from training.cli import DATA_HELP, FOREIGN_HELP, RecipeCommand, running_options
+from training.cli import DATA_HELP, FOREIGN_HELP, RecipeCommand, recorded, running_options
 
 _OUT = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist."
@@ -46,8 +45,8 @@ def fit(bundle: str, data: str, out: Path, name: str | None, foreign: str, **giv
     from training.transfer.fit import FitOptions
     from training.transfer.fit import fit as fit_bundle
 
-    shown = {key: given[key] for key in ("features", "shots", "seed") if given[key] is not None}
-    command = _typed("fit", bundle, data, shown)
+    shown = {key: str(given[key]) for key in ("features", "shots", "seed") if given[key] is not None}
+    command = recorded("fit", bundle, data, "BUNDLE", shown)
     options = FitOptions(foreign=None if foreign == "none" else foreign, **given)
     tag = name or tag_for("class_means", data)
     made = fit_bundle(bundle, data, out, tag=tag, command=command, say=click.echo, options=options)
@@ -84,17 +83,9 @@ def finetune(
 
     typed = {field: value for field, value in overrides.items() if value is not None}
     chosen = finetune_recipe(bundle, recipe or RECIPE, {key: parse_value(value) for key, value in typed.items()})
-    shown = {**({"recipe": Path(recipe).name} if recipe else {}), **typed}
-    command = _typed("finetune", bundle, data, shown)
+    command = recorded("finetune", bundle, data, "BUNDLE", {**({"recipe": recipe} if recipe else {}), **typed})
     made = finetune_bundle(chosen, data, out, tag=name, command=command, say=click.echo, options=running)
     _report(made, out)
-
-
-def _typed(command: str, bundle: str, data: str, options: dict[str, Any]) -> str:
-    """The command for the record, which names bundle and data and not where they stand on this machine."""
-    names = [Path(word).name if Path(word).expanduser().exists() else word for word in (bundle, data)]
-    words = [word for option, value in options.items() for word in (f"--{option}", str(value))]
-    return shlex.join(["protozoo", command, names[0], "--data", names[1], "--out", "BUNDLE", *words])
 
 
 def _report(bundle: Any, out: Path) -> None:

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
-import torch
-
 from training.data import ImageData, Storage, load_data
 from training.few_shot import with_shots
 from training.long_tail import with_long_tail
@@ -15,7 +13,6 @@ from training.pretrained import Pretrained, open_pretrained
 from training.probes.closed_form import FixedFeatures
 from training.probes.probing import Probe, fixed_prototypes, probe_cached, probe_linear, top1_accuracy
 from training.probes.protocols import probe_recipe
-from zoo.errors import ProtozooError
 
 TrainedKind = Literal["linear", "normalized", "cached"]
 
@@ -84,10 +81,7 @@ def record_trained(
 def _measured(
     make: Callable[[ImageData], Probe], pretrained: Pretrained, data: str, device: str, shots: int | None, seed: int
 ) -> dict[str, Any]:
-    try:
-        pretrained.model.to(device).to(memory_format=torch.channels_last)
-    except (RuntimeError, AssertionError) as error:
-        raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+    pretrained.to(device)
     # Of few shots most images are not read at all.
     images = with_shots(_load(pretrained, data, "disk" if shots else "auto"), shots, seed=seed)
     probe = make(images)

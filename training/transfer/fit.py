@@ -17,6 +17,7 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
+from training.build import size_args
 from training.data import ImageData, OnBadImage, Storage, load_data
 from training.evaluation import Outputs
 from training.few_shot import with_shots
@@ -26,7 +27,6 @@ from training.probes.probing import closed_form_of, encoder_features
 from training.record import describe_model, machine, measure
 from training.run import code_revision
 from zoo.bundle import Bundle
-from zoo.errors import ProtozooError
 from zoo.exporter import export_run
 from zoo.files import check_free
 from zoo.models.base import PrototypeModel, timm_model
@@ -120,13 +120,9 @@ def encode(
     pretrained: Pretrained, images: ImageData, options: FitOptions
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Features (N, d) and labels (N,) of both splits, on the CPU."""
-    try:
-        model = pretrained.model.to(options.device).to(memory_format=torch.channels_last)
-    except (RuntimeError, AssertionError) as error:
-        raise ProtozooError(f"device {options.device!r} cannot be used: {str(error).splitlines()[0]}") from error
-    encoder = FrozenEncoder(model, encoder_features(options.features))
+    encoder = FrozenEncoder(pretrained.to(options.device), encoder_features(options.features))
     found = [encoder.all(split, pretrained.preprocessing) for split in (images.train, images.test)]
-    model.cpu()
+    pretrained.model.cpu()
     train, test = ((features.cpu(), labels.cpu()) for features, labels in found)
     return train, test
 
@@ -165,6 +161,7 @@ def with_closed_form(
         embed_dim=prototypes.shape[1],
         temperature=temperature,
         prototypes="fixed",
+        **size_args(pretrained.architecture, pretrained.preprocessing.size),
     )
     classifier = f"{model.get_classifier(name_only=True)}."
     state = {name: tensor for name, tensor in own.state_dict().items() if not name.startswith(classifier)}
@@ -189,6 +186,7 @@ def _described(model: PrototypeModel, pretrained: Pretrained, images: ImageData,
         "temperature": model.temperature,
         "prototypes": "fixed",
         "classifier": "cosine",
+        **size_args(pretrained.architecture, pretrained.preprocessing.size),
     }
     return {
         **describe_model(model, pretrained.architecture, head, images, pretrained.preprocessing),
