@@ -1,0 +1,111 @@
+"""Names and tokens before a request is made, and one line for what goes wrong in one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from zoo.bundle.hub import PREFIX
+from zoo.errors import BundleError
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+_LOGIN = "`hf auth login`, or set HF_TOKEN,"
+
+
+def repository_id(text: str) -> str:
+    """``owner/name`` of what a user types, with or without ``hf-hub:``.
+
+    Raises:
+        BundleError: no model on the Hub can have that name.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    name = text.removeprefix(PREFIX)
+    try:
+        if not re.fullmatch(r"[^/@]+/[^/@]+", name):
+            raise BundleError(f"{text!r} does not name a model of the Hub: give owner/name")
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise BundleError(f"{text!r} does not name a model of the Hub: {_one_line(error)}") from error
+    return name
+
+
+def writing_api() -> HfApi:
+    """The Hub's interface, with the token that huggingface_hub finds.
+
+    Raises:
+        BundleError: it finds none, or something that cannot be one.
+    """
+    from huggingface_hub import HfApi, get_token
+
+    if get_token() is None:
+        raise BundleError(f"a push needs a token that may write: {_LOGIN} and push again")
+    check_token()
+    return HfApi(token=True)
+
+
+def check_token() -> None:
+    """Refuse what cannot be sent in a header, since the error of the HTTP library would quote it.
+
+    Raises:
+        BundleError: the token has other characters than visible ASCII ones; it is not shown.
+    """
+    from huggingface_hub import get_token
+
+    if not re.fullmatch(r"[!-~]*", get_token() or ""):
+        raise BundleError(f"the token of the Hub holds characters that no token has: {_LOGIN} anew")
+
+
+@contextmanager
+def explained(where: str) -> Iterator[None]:
+    """Turn what huggingface_hub raises for requests that write into one line that says what to do.
+
+    Args:
+        where: ``owner/name@branch``, for the message.
+    """
+    from huggingface_hub import errors as hub
+
+    try:
+        yield
+    except hub.OfflineModeIsEnabled as error:
+        raise BundleError("HF_HUB_OFFLINE forbids to push: unset it") from error
+    # Of an upload that breaks off it raises a RuntimeError, of a card or an upload that the Hub refuses a ValueError.
+    except (OSError, RuntimeError, ValueError, hub.HTTPError) as error:  # type: ignore[attr-defined]
+        raise BundleError(_advice(where, error)) from error
+
+
+def _advice(where: str, error: Exception) -> str:
+    status = _status(error)
+    if status == 401:
+        return f"the Hub does not know the token, or it has no access to {where}: {_LOGIN} with one that may write"
+    if status == 403:
+        return f"the token may not write to {where}: {_LOGIN} with one that may, or push to a name of your own"
+    if status in {409, 412}:
+        return f"somebody has changed {where} since it was looked at: nothing was committed; see what it is, push again"
+    if isinstance(error, ValueError) or status in range(400, 500):
+        return f"the Hub refuses the push to {where} ({_reason(error)})"
+    return (
+        f"the push to {where} broke off ({_reason(error)}): check the network and push again, what has arrived is not "
+        "sent again"
+    )
+
+
+def _status(error: Exception) -> int | None:
+    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
+    return status
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, RuntimeError) and error.__cause__ is not None:
+        return f"{_one_line(error)} {_reason(error.__cause__)}"
+    return f"{type(error).__name__}: {_one_line(getattr(error, 'server_message', None) or error)}"
+
+
+def _one_line(error: object) -> str:
+    # Addresses to upload to are signed: whoever has the query of one may use it.
+    return re.sub(r"\?[^\s'\"]+", "", " ".join(str(error).split()))
