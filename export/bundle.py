@@ -1,42 +1,44 @@
-"""From a finished run to a bundle."""
+"""From a finished run, or from another bundle, to a bundle."""
 
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file
 from timm.layers import Format, get_spatial_dim
 
 from export.card import render_card
-from export.onnx import write_onnx
+from export.golden import golden_images
+from export.variants import Variants, write_variants
 from zoo.bundle import FORMAT_VERSION, Bundle, Preprocessing, array_sha256, new_bundle
 from zoo.errors import ProtozooError
-from zoo.files import sha256_of
+from zoo.files import check_free, sha256_of
+from zoo.loading import create_model
 from zoo.models.base import PrototypeModel
 from zoo.models.heads import unit
 from zoo.models.pixels import PixelModel
 from zoo.runs import FinishedRun, open_run
 
-GOLDEN_IMAGES = 8
 
-
-def export_run(run: Path, out: Path) -> Bundle:
+def export_run(run: Path, out: Path, variants: Variants | None = None) -> Bundle:
     """Write the bundle of a finished run.
 
     Args:
         run: folder that ``protozoo train`` wrote.
         out: folder of the bundle; must not exist.
+        variants: which ONNX files it is to have; None: ``model.onnx`` in float32 alone.
 
     Raises:
         ProtozooError: the run is not finished, has no prototypes, or ``out`` exists.
+        BundleError: an ONNX file's answers are too far from torch's; nothing is written.
     """
+    check_free(out)
     finished = _load_run(run)
     result, model = finished.record, finished.model
     head = model.get_classifier(name_only=True)
@@ -51,17 +53,34 @@ def export_run(run: Path, out: Path) -> Bundle:
         config = _config(result, model, state, weights, classifier, offsets)
         preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
         pixels = PixelModel(model, preprocessing)
-        metadata = {
-            "protozoo.name": f"{result['architecture']}.{result['tag']}",
-            "protozoo.labels": result["label_names"],
-            "protozoo.temperature": config["protozoo"]["temperature"],
-            "protozoo.weights_sha256": config["protozoo"]["weights"]["sha256"],
-            "protozoo.prototypes_sha256": config["protozoo"]["prototypes"]["sha256"],
-        }
-        write_onnx(pixels, preprocessing.size, folder / "model.onnx", metadata)
+        config["protozoo"]["onnx"] = write_variants(pixels, config, folder, variants or Variants())
         _write_golden(pixels, preprocessing.size, folder / "golden.safetensors")
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(render_card(config), encoding="utf-8")
+    return Bundle.open(out)
+
+
+def export_bundle(bundle: Bundle, out: Path, variants: Variants) -> Bundle:
+    """Write a bundle again with other ONNX files; weights, golden outputs and card stay as they are.
+
+    Args:
+        bundle: whose ``model.onnx`` is written anew as well, from the weights.
+        out: folder of the new bundle; must not exist.
+        variants: which ONNX files it is to have.
+
+    Raises:
+        ProtozooError: ``out`` exists.
+        BundleError: an ONNX file's answers are too far from torch's; nothing is written.
+    """
+    check_free(out)
+    pixels = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing)
+    with new_bundle(out) as folder:
+        for name in bundle.sha256:
+            if not name.endswith(".onnx"):
+                shutil.copyfile(bundle.path / name, folder / name)
+        onnx = write_variants(pixels, bundle.config, folder, variants)
+        config = {**bundle.config, "protozoo": {**bundle.record, "onnx": onnx}}
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     return Bundle.open(out)
 
 
@@ -142,18 +161,6 @@ def _readout(result: Mapping[str, Any], state: dict[str, torch.Tensor], offsets:
     if readout["kind"] == "cosine":
         return readout
     return {**readout, "tensor": offsets, "sha256": array_sha256(state[offsets].numpy())}
-
-
-def golden_images(size: int) -> NDArray[np.uint8]:
-    """Pictures that anyone may copy: coloured waves with noise, uint8 (8, size, size, 3), always the same."""
-    generator = np.random.default_rng(0)
-    row, column = np.mgrid[0:size, 0:size] / size
-    frequency = generator.uniform(0.5, 4, size=(2, GOLDEN_IMAGES, 1, 1, 3))
-    phase = generator.uniform(0, 2 * np.pi, size=(GOLDEN_IMAGES, 1, 1, 3))
-    waves = np.sin(2 * np.pi * (frequency[0] * row[..., None] + frequency[1] * column[..., None]) + phase)
-    noise = generator.normal(scale=0.3, size=waves.shape)
-    pictures: NDArray[np.uint8] = (127.5 + 100 * (waves + noise)).clip(0, 255).astype(np.uint8)
-    return pictures
 
 
 def _write_golden(model: PixelModel, size: int, path: Path) -> None:

@@ -2,85 +2,114 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 
-from export.onnx import run_onnx
+from export.check import check_graph
+from export.compare import (
+    TOLERANCES,
+    Difference,
+    Measured,
+    Reference,
+    a_batch,
+    difference,
+    images_per_second,
+    torch_runner,
+)
+from export.evaluation import ImageFiles
+from export.onnx import Runner, onnx_runner, run_onnx
+from export.openvino import has_openvino, openvino_runner
 from zoo.bundle import Bundle, BundleError
 from zoo.loading import create_model
-from zoo.models.base import PrototypeModel, timm_model
+from zoo.models.base import timm_model
 from zoo.models.pixels import PixelModel
 
-TOLERANCE = 1e-5
-
-_Outputs = tuple[NDArray[np.float32], NDArray[np.float32]]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Largest absolute differences between two sets of answers.
-
-    Attributes:
-        what: which two.
-        embeddings, cosines: the differences.
-    """
-
-    what: str
-    embeddings: float
-    cosines: float
-
-    @property
-    def small(self) -> bool:
-        """Whether both are within :data:`TOLERANCE`."""
-        # Written so that a NaN is not small.
-        return self.embeddings <= TOLERANCE and self.cosines <= TOLERANCE
+TOLERANCE = TOLERANCES["float32"]
 
 
 def verify_bundle(bundle: Bundle) -> list[Difference]:
-    """Replay the golden inputs through torch, plain timm and ONNX Runtime.
+    """Replay the golden inputs through torch, plain timm and ONNX Runtime in float32.
 
     Args:
         bundle: opened, so that its digests agree already.
 
     Returns:
-        The differences, all small.
+        The differences, all within 1e-5.
 
     Raises:
-        BundleError: one is not; the runtime and the difference are named.
+        BundleError: one is not; the runtime and the difference are named. Or an ONNX file has more in it than a bundle
+            may (:func:`export.check.check_graph`).
     """
+    for path in bundle.onnx_paths.values():
+        check_graph(path)
     golden = bundle.golden
     expected = (golden.embeddings, golden.cosines)
-    by_torch = _run_torch(create_model(f"local-dir:{bundle.path}"), bundle)
-    by_timm = _run_torch(timm_model(f"local-dir:{bundle.path}", pretrained=True), bundle)
+    name = f"local-dir:{bundle.path}"
+    by_torch, by_timm = (
+        torch_runner(PixelModel(model, bundle.preprocessing))(golden.images)
+        for model in (create_model(name), timm_model(name, pretrained=True))
+    )
     by_onnx = run_onnx(bundle.onnx_path, golden.images)
     one_by_one = [run_onnx(bundle.onnx_path, image[None]) for image in golden.images]
     singly = (np.concatenate([e for e, _ in one_by_one]), np.concatenate([c for _, c in one_by_one]))
     differences = [
-        _difference("torch, golden", by_torch, expected),
-        _difference("plain timm, golden", by_timm, expected),
-        _difference("ONNX Runtime, golden", by_onnx, expected),
-        _difference("ONNX Runtime, torch", by_onnx, by_torch),
-        _difference("ONNX Runtime, one by one", singly, by_onnx),
+        difference("torch, golden", by_torch, expected),
+        difference("plain timm, golden", by_timm, expected),
+        difference("ONNX Runtime, golden", by_onnx, expected),
+        difference("ONNX Runtime, torch", by_onnx, by_torch),
+        difference("ONNX Runtime, one by one", singly, by_onnx),
     ]
-    for difference in differences:
-        if not difference.small:
+    for apart in differences:
+        # Written so that a NaN is not small.
+        if not (apart.embeddings <= TOLERANCE and apart.cosines <= TOLERANCE):
             raise BundleError(
-                f"{bundle.path}: {difference.what} differ by {difference.embeddings:.1e} in embeddings and "
-                f"{difference.cosines:.1e} in cosines, {TOLERANCE:.0e} is allowed: export the model again"
+                f"{bundle.path}: {apart.what} differ by {apart.embeddings:.1e} in embeddings and "
+                f"{apart.cosines:.1e} in cosines, {TOLERANCE:.0e} is allowed: export the model again"
             )
     return differences
 
 
-def _run_torch(model: PrototypeModel, bundle: Bundle) -> _Outputs:
-    with torch.inference_mode():
-        embeddings, cosines, *_ = PixelModel(model, bundle.preprocessing)(torch.from_numpy(bundle.golden.images))
-    return embeddings.numpy(), cosines.numpy()
+@dataclass(frozen=True)
+class FileReport:
+    """One ONNX file in one runtime.
+
+    Attributes:
+        measured: beside torch on the CPU.
+        bytes: size of the file.
+        speed: images a second, on a batch of 32.
+    """
+
+    measured: Measured
+    bytes: int
+    speed: float
 
 
-def _difference(what: str, a: _Outputs, b: _Outputs) -> Difference:
-    if a[0].shape != b[0].shape or a[1].shape != b[1].shape:
-        raise BundleError(f"{what}: outputs of shapes {a[0].shape}, {a[1].shape} and {b[0].shape}, {b[1].shape}")
-    return Difference(what, float(np.abs(a[0] - b[0]).max()), float(np.abs(a[1] - b[1]).max()))
+def verify_files(bundle: Bundle, files: ImageFiles | None = None, device: str = "cpu") -> Iterator[FileReport]:
+    """Compare every ONNX file with torch over golden and random images, one after the other.
+
+    Args:
+        bundle: that :func:`verify_bundle` has passed.
+        files: labelled images, to compare top-1 on; without, int8 is measured and not judged.
+        device: of ONNX Runtime, "cpu" or "cuda". On the CPU, OpenVINO runs the float32 file too where it is installed.
+
+    Raises:
+        BundleError: a file's answers are too far from torch's.
+        ProtozooError: the device cannot be used.
+    """
+    model = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing)
+    reference = Reference(model, bundle.golden.images, files)
+    batch = a_batch(bundle.preprocessing.size)
+    for what, precision, path, run in _runners(bundle, device):
+        measured = reference.measure(run, what, precision)
+        reference.check(measured)
+        yield FileReport(measured, path.stat().st_size, images_per_second(run, batch))
+
+
+def _runners(bundle: Bundle, device: str) -> Iterator[tuple[str, str, Path, Runner]]:
+    for precision, path in bundle.onnx_paths.items():
+        yield f"{path.name}, ONNX Runtime", precision, path, onnx_runner(path, device)
+    if device == "cpu" and has_openvino():
+        yield f"{bundle.onnx_path.name}, OpenVINO", "float32", bundle.onnx_path, openvino_runner(bundle.onnx_path)

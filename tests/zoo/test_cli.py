@@ -47,7 +47,7 @@ def test_help_lists_every_command_and_loads_no_torch():
         (["predict", "proto_resnet20_cifar.nonl_cifar10", "a.png", "-k", "many"], "not a valid integer"),
         (["verify", "nowhere"], "neither a folder"),
         (["serve", "nowhere"], "neither a folder"),
-        (["export", "nowhere", "--out", "x"], "is no run"),
+        (["export", "nowhere", "--out", "x"], "is neither a folder nor a pretrained model"),
         (["list", "nothing*"], "no model matches"),
         (["sing"], "No such command"),
         (["--loud"], "No such option"),

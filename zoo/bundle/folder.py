@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -112,6 +112,7 @@ class Bundle:
             preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
             temperature = float(record["temperature"])
             _check_record(config)
+            _check_onnx(config, sha256)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{folder / 'config.json'} is incomplete: {error!r}") from error
         if not (math.isfinite(temperature) and temperature > 0):
@@ -152,6 +153,11 @@ class Bundle:
         return self.path / "model.onnx"
 
     @property
+    def onnx_paths(self) -> Mapping[str, Path]:
+        """Precision -> ONNX file: always "float32", and those of "float16" and "int8" that were exported."""
+        return {row["precision"]: self.path / row["file"] for row in _onnx_rows(self.config)}
+
+    @property
     def weights_path(self) -> Path:
         """The file ``model.safetensors``."""
         return self.path / "model.safetensors"
@@ -185,6 +191,23 @@ def _check_record(config: Mapping[str, Any]) -> None:
     for row in record["open_set"]["thresholds"]:
         if not (0 < row["fpr"] < 1 and -1 <= row["cosine"] <= 1):
             raise ValueError(f"open_set threshold {row!r} is out of range")
+
+
+def _onnx_rows(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    # Bundles of before there was another precision list none.
+    rows: Sequence[Mapping[str, Any]] = config["protozoo"].get("onnx", [{"precision": "float32", "file": "model.onnx"}])
+    return rows
+
+
+def _check_onnx(config: Mapping[str, Any], sha256: Mapping[str, str]) -> None:
+    """Every ONNX file is described, by its own digest, and every description has its file."""
+    rows = _onnx_rows(config)
+    described = {row["file"]: row.get("sha256", sha256["model.onnx"]) for row in rows}
+    present = {name: digest for name, digest in sha256.items() if name.endswith(".onnx")}
+    if described != present:
+        raise ValueError(f"the ONNX files it describes are not those that {SUMS} lists: {', '.join(sorted(present))}")
+    if [row["file"] for row in rows if row["precision"] == "float32"] != ["model.onnx"]:
+        raise ValueError("model.onnx must be the ONNX file in float32")
 
 
 def _read_prototypes(folder: Path, config: Mapping[str, Any]) -> NDArray[np.float32]:
