@@ -13,7 +13,7 @@ import pytest
 
 from tests.hub_double import environment, running_hub
 from tests.tiny_bundle import edit_config
-from zoo.bundle import find
+from zoo.bundle import embedded_names, find
 
 ROOT = Path(__file__).resolve().parents[2]
 OURS = "proto_resnet20_cifar.nonl_cifar10"
@@ -142,7 +142,7 @@ def test_models_of_packages_are_listed_with_their_place_and_faulty_packages_are_
     assert done.returncode == 0, done.stderr
     places = {line.split()[0]: line.split("  ")[-1] for line in done.stdout.splitlines()[1:]}
     assert places == {
-        OURS: "in protozoo",
+        **dict.fromkeys(embedded_names(), "in protozoo"),
         "insects_net.nonl_hub": "hf-hub:owner/insects@v1 (not cached), by insects-zoo",
         "insects_net.nonl_insects": "in insects-zoo",
         "proto_resnet20_cifar.nonl_insects": "in insects-zoo",
