@@ -76,19 +76,18 @@ def write_variants(
     metadata = _metadata(config, preprocessing)
     float32 = folder / FILES["float32"]
     write_onnx(model, preprocessing.size, float32, metadata)
-    for precision in FILES:
-        if precision in set(variants.precisions) - {"float32"}:
-            proto = _converted(float32, precision, variants, preprocessing)
-            save_onnx(proto, folder / FILES[precision], metadata, precision=precision)
-    written = [precision for precision in FILES if precision == "float32" or precision in variants.precisions]
-    return [_measured(folder / FILES[precision], precision, reference) for precision in written]
+    others = [precision for precision in FILES if precision in variants.precisions and precision != "float32"]
+    for precision in others:
+        proto = _converted(float32, precision, variants, preprocessing)
+        save_onnx(proto, folder / FILES[precision], metadata, precision=precision)
+    return [_measured(folder / FILES[precision], precision, reference) for precision in ("float32", *others)]
 
 
 def _converted(float32: Path, precision: str, variants: Variants, preprocessing: Preprocessing) -> onnx.ModelProto:
-    if precision == "float16" or variants.calibrate is None:  # int8 never comes without images
-        return to_float16(onnx.load(float32))
-    images = calibration_files(variants.calibrate, preprocessing)
-    return to_int8(float32, np.concatenate(list(images.batches())))
+    if precision == "int8" and variants.calibrate is not None:  # it never comes without images
+        images = calibration_files(variants.calibrate, preprocessing)
+        return to_int8(float32, np.concatenate(list(images.batches())))
+    return to_float16(onnx.load(float32))
 
 
 def _measured(path: Path, precision: str, reference: Reference) -> dict[str, object]:

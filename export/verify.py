@@ -20,7 +20,7 @@ from export.compare import (
     torch_runner,
 )
 from export.evaluation import ImageFiles
-from export.onnx import Runner, onnx_runner, run_onnx
+from export.onnx import Runner, onnx_runner
 from export.openvino import has_openvino, openvino_runner
 from zoo.bundle import Bundle, BundleError
 from zoo.loading import create_model
@@ -52,8 +52,9 @@ def verify_bundle(bundle: Bundle) -> list[Difference]:
         torch_runner(PixelModel(model, bundle.preprocessing))(golden.images)
         for model in (create_model(name), timm_model(name, pretrained=True))
     )
-    by_onnx = run_onnx(bundle.onnx_path, golden.images)
-    one_by_one = [run_onnx(bundle.onnx_path, image[None]) for image in golden.images]
+    run = onnx_runner(bundle.onnx_path)
+    by_onnx = run(golden.images)
+    one_by_one = [run(image[None]) for image in golden.images]
     singly = (np.concatenate([e for e, _ in one_by_one]), np.concatenate([c for _, c in one_by_one]))
     differences = [
         difference("torch, golden", by_torch, expected),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import shlex
@@ -17,7 +18,6 @@ DATA_HELP = (
 )
 FOREIGN_HELP = "Data of other classes (or none), to measure how well the cosine tells them from known ones."
 
-_RUNNING = ("checkpoint_steps", "checkpoint_minutes", "keep_checkpoints", "workers", "storage", "on_bad_image")
 _RUNNING_OPTIONS = (
     click.option("--checkpoint-steps", type=click.IntRange(1), help="Also write a checkpoint every so many steps."),
     click.option(
@@ -61,11 +61,10 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     def run(*args: Any, **given: Any) -> None:
         from training.options import Options
 
-        own = {name: given.pop(name) for name in _RUNNING if name in given}
         trackers = tuple(name for name in given.pop("track").split(",") if name != "none")
-        foreign = given.pop("foreign")
-        own |= {"trackers": trackers, "foreign": None if foreign == "none" else foreign}
-        command(*args, running=Options(**own), **given)
+        own = {field.name: given.pop(field.name) for field in dataclasses.fields(Options) if field.name in given}
+        own["foreign"] = None if own["foreign"] == "none" else own["foreign"]
+        command(*args, running=Options(**{**own, "trackers": trackers}), **given)
 
     for option in reversed(_RUNNING_OPTIONS):
         run = option(run)

@@ -8,7 +8,7 @@ import torch
 
 from training.data import load_data
 from training.evaluation import collapse, run_model
-from training.open_set import measure_foreign
+from training.open_set import load_foreign, measure_foreign
 from zoo.bundle import Bundle, find
 from zoo.loading import create_model
 
@@ -28,6 +28,7 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
     bundle = Bundle.open(find(name_or_path))
     images = load_data(data, bundle.preprocessing)
     images.check_classes(bundle.labels, bundle.name)
+    strangers = load_foreign(foreign, bundle.preprocessing)
     model, prototypes = create_model(f"local-dir:{bundle.path}"), torch.from_numpy(bundle.prototypes)
     outputs = run_model(model, images.test, bundle.preprocessing)
     measured = {
@@ -37,6 +38,6 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
         "test_accuracy": outputs.accuracy(),
         "test_collapse": collapse(outputs, prototypes),
     }
-    if foreign is not None:
-        measured["foreign"] = measure_foreign(model, bundle.preprocessing, outputs, prototypes, foreign)
+    if strangers is not None:
+        measured["foreign"] = measure_foreign(model, bundle.preprocessing, outputs, prototypes, strangers)
     return measured

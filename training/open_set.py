@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.data import load_data
+from training.data import ImageData, load_data
 from training.evaluation import Outputs, run_model
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel
@@ -81,8 +81,18 @@ def nearest(embeddings: Tensor, prototypes: Tensor) -> Tensor:
     return (embeddings @ prototypes.T).amax(1).float()
 
 
+def load_foreign(data: str | None, preprocessing: Preprocessing) -> ImageData | None:
+    """Images of other classes, read before the work that they are to judge; None: no such measurement.
+
+    Raises:
+        DataError: they cannot be read.
+    """
+    # From the disk, as only the test split is needed.
+    return None if data is None else load_data(data, preprocessing, storage="disk")
+
+
 def measure_foreign(
-    model: PrototypeModel, preprocessing: Preprocessing, known: Outputs, prototypes: Tensor, data: str
+    model: PrototypeModel, preprocessing: Preprocessing, known: Outputs, prototypes: Tensor, images: ImageData
 ) -> dict[str, Any]:
     """How well the nearest cosine tells test images from those of a foreign data set.
 
@@ -91,19 +101,14 @@ def measure_foreign(
         preprocessing: of the model.
         known: its answers for the test images.
         prototypes: (K, d) unit rows, on the CPU.
-        data: as for :func:`training.data.load_data`; its test split is taken.
+        images: of :func:`load_foreign`; the test split is taken.
 
     Returns:
         "data", "images", "auroc" (1: told apart without error; 0.5: not at all), and "fpr_at_95_tpr", the share of
         foreign images above the cosine that 95 % of the test images reach.
-
-    Raises:
-        DataError: the foreign data cannot be read.
     """
     from sklearn.metrics import roc_auc_score
 
-    # From the disk, as only the test split is needed.
-    images = load_data(data, preprocessing, storage="disk")
     foreign = nearest(run_model(model, images.test, preprocessing).embeddings, prototypes)
     own = nearest(known.embeddings, prototypes)
     is_known = torch.cat([torch.ones(len(own)), torch.zeros(len(foreign))])

@@ -29,11 +29,11 @@ def record(
     data: ImageData,
     preprocessing: Preprocessing,
     progress: Progress,
-    foreign: str | None = None,
+    foreign: ImageData | None,
 ) -> dict[str, Any]:
     """Measure the trained model in float32, and give it the readout that the recipe asks for.
 
-    ``foreign`` is data of other classes, from which the model is to tell its own.
+    ``foreign`` has images of other classes, from which the model is to tell its own.
     """
     model = parts.model
     if recipe.prototype_kind == "class_means":
@@ -94,7 +94,7 @@ def measure(
     test_outputs: Outputs,
     data: ImageData,
     preprocessing: Preprocessing,
-    foreign: str | None,
+    foreign: ImageData | None,
 ) -> dict[str, Any]:
     """The record's ``metrics`` and ``open_set`` (None for cross-entropy's classifier, which has no cosines)."""
     prototypes = prototypes_of(model)
@@ -105,6 +105,7 @@ def measure(
     return {
         "metrics": {
             "test_accuracy": test_outputs.accuracy(),
+            "test_accuracy_by_readout": {"cosine": test_outputs.accuracy()},
             "test_accuracy_per_class": _per_class(test_outputs, data.classes),
             "train_accuracy": train_outputs.accuracy(),
             "train_collapse": collapse(train_outputs, prototypes),

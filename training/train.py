@@ -11,6 +11,7 @@ from training.data import ImageData, load_data, steps_per_epoch
 from training.few_shot import with_shots
 from training.long_tail import with_long_tail
 from training.loop import Training
+from training.open_set import load_foreign
 from training.options import Options
 from training.pretrained import open_pretrained
 from training.recipe import Recipe
@@ -60,6 +61,8 @@ def train(
     images = load_data(data, preprocessing, on_bad_image=options.on_bad_image, storage=options.storage)
     images = with_long_tail(images, recipe.imbalance, seed=recipe.seed)
     images = with_shots(images, recipe.shots, seed=recipe.seed)
+    foreign = load_foreign(options.foreign, preprocessing)
+    base = {"base": open_pretrained(recipe.pretrained).lineage} if recipe.pretrained is not None else {}
     labels, steps = images.train.labels, steps_per_epoch(len(images.train.labels), recipe.batch_size)
     parts = build_parts(recipe, labels, len(images.classes), steps, **tracking(options.trackers, out))
     if not parts.ranks.main:
@@ -76,10 +79,8 @@ def train(
     progress = Training(parts, recipe, images, preprocessing, run, options, say).fit()
     if parts.ranks.main:
         say("measuring accuracy and collapse in float32")
-        result = record(parts, recipe, images, preprocessing, progress, options.foreign)
-        if recipe.pretrained is not None:
-            result["base"] = open_pretrained(recipe.pretrained).lineage
-        result |= {"tag": name, "command": command, "code_revision": run.revision}
+        result = record(parts, recipe, images, preprocessing, progress, foreign)
+        result |= {**base, "tag": name, "command": command, "code_revision": run.revision}
         run.finish(parts.model, result)
         line = f"test accuracy {result['metrics']['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"
         run.log(line)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from training.data import Split, load_data
 from training.evaluation import Outputs, run_model
-from training.open_set import RATES, measure_foreign, nearest, open_set_record, rejections, thresholds
+from training.open_set import RATES, load_foreign, measure_foreign, nearest, open_set_record, rejections, thresholds
 from zoo.bundle import Preprocessing
 from zoo.models.base import timm_model
 
@@ -65,7 +65,9 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> 
     pixels = np.random.default_rng(0).integers(0, 256, (11, 16, 16, 3), dtype=np.uint8)
     known = run_model(model, Split(pixels, np.zeros(11, np.int64)), preprocessing)
     prototypes = model.prototypes.detach()
-    found = measure_foreign(model, preprocessing, known, prototypes, "patches")
+    strangers = load_foreign("patches", preprocessing)
+    assert strangers is not None
+    found = measure_foreign(model, preprocessing, known, prototypes, strangers)
     foreign = run_model(model, load_data("patches", preprocessing).test, preprocessing)
     own, other = (nearest(outputs.embeddings, prototypes).tolist() for outputs in (known, foreign))
     right = sum(1.0 if a > b else 0.5 if a == b else 0.0 for a, b in product(own, other))

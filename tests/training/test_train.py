@@ -125,6 +125,14 @@ def test_run_of_other_settings_is_refused_by_the_field(
         start(tiny(**{field: value}), undisturbed)
 
 
+def test_foreign_data_that_are_not_there_are_refused_before_the_first_step(
+    tiny: Callable[..., Recipe], start: Start, tmp_path: Path
+) -> None:
+    with pytest.raises(ProtozooError, match="'nowhere' is neither a folder"):
+        start(tiny(), tmp_path / "run", foreign="nowhere")
+    assert not (tmp_path / "run").exists()
+
+
 def test_run_of_before_a_field_existed_had_its_default(
     start: Start, tiny: Callable[..., Recipe], undisturbed: Path, tmp_path: Path
 ) -> None:

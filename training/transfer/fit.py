@@ -6,7 +6,7 @@ import json
 import math
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from training.build import size_args
 from training.data import ImageData, OnBadImage, Storage, load_data
 from training.evaluation import Outputs
 from training.few_shot import with_shots
+from training.open_set import load_foreign
 from training.pretrained import Pretrained, open_pretrained
 from training.probes import ClosedForm, FixedFeatures, FrozenEncoder, WhitenedClassifier
 from training.probes.probing import closed_form_of, encoder_features
@@ -91,18 +92,19 @@ def fit(
     storage = "disk" if options.shots and options.storage == "auto" else options.storage
     images = load_data(data, pretrained.preprocessing, storage=storage, on_bad_image=options.on_bad_image)
     images = with_shots(images, options.shots, seed=options.seed)
+    foreign = load_foreign(options.foreign, pretrained.preprocessing)
     say(f"{images.name}: {len(images.train.labels)} images of {len(images.classes)} classes, one pass each")
     started = time.perf_counter()
     train, test = encode(pretrained, images, options)
     form = closed_form_of(images, *train, options.features)
     seconds = time.perf_counter() - started
     temperature = calibrated_temperature(form(test[0]), test[1])
-    model = with_closed_form(pretrained, form, temperature, len(images.classes), options.features)
+    head = _head_args(pretrained, temperature, options.features)
+    model = with_closed_form(pretrained, form, head, len(images.classes))
     outputs = [_outputs(form, *split, temperature) for split in (train, test)]
-    measured = measure(model, outputs[0], outputs[1], images, pretrained.preprocessing, options.foreign)
-    measured["metrics"]["test_accuracy_by_readout"] = {"cosine": outputs[1].accuracy()}
+    measured = measure(model, outputs[0], outputs[1], images, pretrained.preprocessing, foreign)
     result = {
-        **_described(model, pretrained, images, options),
+        **_described(model, head, pretrained, images, options),
         **measured,
         "cost": {"train_seconds": round(seconds, 1), **machine(torch.device(options.device))},
         "tag": tag,
@@ -147,30 +149,34 @@ def calibrated_temperature(cosines: Tensor, labels: Tensor) -> float:
     return float(f"{math.exp(minimize_scalar(loss, bounds=(low, high), method='bounded').x):.4g}")
 
 
+def _head_args(pretrained: Pretrained, temperature: float, features: FixedFeatures) -> dict[str, Any]:
+    """Every argument that fixes what the new head means."""
+    kind = {"projection": pretrained.model.head.kind, "encoder": "relu", "whitened": "linear"}[features]
+    return {
+        "head": kind,
+        "temperature": temperature,
+        "prototypes": "fixed",
+        "classifier": "cosine",
+        **size_args(pretrained.architecture, pretrained.preprocessing.size),
+    }
+
+
 def with_closed_form(
-    pretrained: Pretrained, form: ClosedForm, temperature: float, num_classes: int, features: FixedFeatures
+    pretrained: Pretrained, form: ClosedForm, head: Mapping[str, Any], num_classes: int
 ) -> PrototypeModel:
     """The pretrained backbone with the prototypes, and with the head that leads to them."""
-    own = pretrained.model
-    kind = {"projection": own.head.kind, "encoder": "relu", "whitened": "linear"}[features]
     prototypes = form.prototypes.weight if isinstance(form, WhitenedClassifier) else form.weight
-    model = timm_model(
-        pretrained.architecture,
-        num_classes=num_classes,
-        head=kind,
-        embed_dim=prototypes.shape[1],
-        temperature=temperature,
-        prototypes="fixed",
-        **size_args(pretrained.architecture, pretrained.preprocessing.size),
-    )
-    classifier = f"{model.get_classifier(name_only=True)}."
-    state = {name: tensor for name, tensor in own.state_dict().items() if not name.startswith(classifier)}
-    if features != "projection":
-        state = {name: tensor for name, tensor in state.items() if not name.startswith("head.projection.")}
+    model = timm_model(pretrained.architecture, num_classes=num_classes, embed_dim=prototypes.shape[1], **head)
+    classifier, own = f"{model.get_classifier(name_only=True)}.", model.state_dict()
+    # A head that is not the pretrained one's has a projection of its own, or none.
+    theirs = {
+        name: tensor
+        for name, tensor in pretrained.model.state_dict().items()
+        if name in own and not name.startswith(classifier)
+    }
     if isinstance(form, WhitenedClassifier):
-        state |= {"head.projection.weight": form.projection.weight, "head.projection.bias": form.projection.bias}
-    kept = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(classifier)}
-    model.load_state_dict({**state, **kept})
+        theirs |= {"head.projection.weight": form.projection.weight, "head.projection.bias": form.projection.bias}
+    model.load_state_dict({**own, **theirs})
     model.set_prototypes(prototypes)
     return model.eval()
 
@@ -180,14 +186,9 @@ def _outputs(form: ClosedForm, features: Tensor, labels: Tensor, temperature: fl
     return Outputs(form(features) / temperature, F.normalize(rows, dim=1), labels)
 
 
-def _described(model: PrototypeModel, pretrained: Pretrained, images: ImageData, options: FitOptions) -> dict[str, Any]:
-    head = {
-        "head": model.head.kind,
-        "temperature": model.temperature,
-        "prototypes": "fixed",
-        "classifier": "cosine",
-        **size_args(pretrained.architecture, pretrained.preprocessing.size),
-    }
+def _described(
+    model: PrototypeModel, head: Mapping[str, Any], pretrained: Pretrained, images: ImageData, options: FitOptions
+) -> dict[str, Any]:
     return {
         **describe_model(model, pretrained.architecture, head, images, pretrained.preprocessing),
         "objective": "class_means",

@@ -146,6 +146,7 @@ def test_mistakes_are_one_line_and_leave_nothing(protozoo: Protozoo, colours: Pa
         ([SOURCE, "--data", colours, "--out", tmp_path / "b", "--device", "abacus"], "'abacus' cannot be used"),
         ([SOURCE, "--data", same, "--out", tmp_path / "b"], "no scatter to whiten"),
         ([SOURCE, "--data", colours, "--out", tmp_path / "b", "--shots", 0], "--shots"),
+        ([SOURCE, "--data", colours, "--out", tmp_path / "b", "--foreign", "nowhere"], "'nowhere' is neither a folder"),
     ):
         status, _, err = protozoo("fit", *words)
         assert status == 2
