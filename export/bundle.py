@@ -10,12 +10,12 @@ from typing import Any
 
 import torch
 from safetensors.numpy import save_file as save_arrays
-from safetensors.torch import save_file
 from timm.layers import Format, get_spatial_dim
 
 from export.card import render_card
 from export.golden import golden_images
 from export.variants import Variants, write_variants
+from export.weights import weights_bytes
 from zoo.bundle import FORMAT_VERSION, Bundle, Preprocessing, array_sha256, new_bundle
 from zoo.errors import ProtozooError
 from zoo.files import check_free, sha256_of
@@ -49,7 +49,7 @@ def export_run(run: Path, out: Path, variants: Variants | None = None) -> Bundle
     model.load_state_dict(state)
     with new_bundle(out) as folder:
         weights = folder / "model.safetensors"
-        save_file(state, weights, metadata={"format": "pt", "protozoo.code_revision": result["code_revision"]})
+        weights.write_bytes(weights_bytes(state, {"protozoo.code_revision": result["code_revision"]}))
         config = _config(result, model, state, weights, classifier, offsets)
         preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
         pixels = PixelModel(model, preprocessing)
