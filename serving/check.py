@@ -1,4 +1,4 @@
-"""``python -m serving.check``: can this be served here? A process of its own leaves nothing on the device."""
+"""Can this be served here? A process of its own leaves nothing on the device."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``protozoo serve``."""
+"""``protozoo serve`` and ``protozoo bento``."""
 
 from __future__ import annotations
 
@@ -32,3 +32,26 @@ def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | No
     from serving.launch import launch
 
     launch(bundle, host=host, port=port, device=device, max_body_mib=max_body_mib)
+
+
+@click.command()
+@click.argument("bundle")
+@click.option("--name", help="Name of the Bento.  [default: the bundle's]")
+@click.option(
+    "--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="What the image is made for."
+)
+def bento(bundle: str, name: str | None, device: str) -> None:
+    r"""Build a Bento of BUNDLE: the bundle, the code that serves it, and what that needs.
+
+    BentoML's own commands go on from there, and need neither BUNDLE nor this package.
+
+    \b
+    Example:
+      protozoo bento ./my-bundle
+      bentoml containerize my-model:TAG
+    """
+    from serving.bento import build_bento
+    from zoo.bundle import Bundle, find
+
+    tag = build_bento(Bundle.open(find(bundle)), device=device, name=name)
+    click.echo(f"{tag}: built; bentoml serve {tag}, or bentoml containerize {tag}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import bentoml
 import click
@@ -27,10 +29,16 @@ def _on_ready(settings: Settings) -> None:
 
 app = create_app(Settings.from_environment, _on_ready)
 
+_HOME = Path(__file__).resolve().parent.parent
+# Inside of a Bento these packages are not installed; and the working directory is the user's, with anything in it.
+_CHECK = "import sys; sys.path[0] = sys.argv[1]; from serving.check import main; sys.exit(main())"
+# A container's loopback interface is reached by nobody; what it publishes is its host's choice.
+_HOST = "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"
+
 
 @bentoml.service(
     name="protozoo",
-    http={"host": "127.0.0.1", "port": 3000},
+    http={"host": _HOST, "port": 3000},
     traffic={"timeout": TIMEOUT_SECONDS},
     # BentoML labels its metrics with the path as the client typed it, so that anyone can make it keep new time series
     # until memory ends. Its middleware stands outside of all of ours; the app's own /metrics has bounded labels.
@@ -43,7 +51,7 @@ class Protozoo:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     def check() -> None:  # BentoML calls it without an instance, before any worker
         """End `bentoml serve` where the model cannot be served: a worker that fails would be started for ever."""
-        status = subprocess.run([sys.executable, "-m", "serving.check"], check=False).returncode
+        status = subprocess.run([sys.executable, "-c", _CHECK, str(_HOME)], check=False).returncode
         if status:
             sys.exit(status)
 

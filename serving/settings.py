@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from zoo.bundle import ProtozooError
@@ -13,6 +14,8 @@ DEVICES = ("cpu", "cuda")
 MIB = 1 << 20
 TIMEOUT_SECONDS = 120
 """BentoML's own timeout, a backstop: the app's shorter ones answer in the shape of every other error."""
+PACKED = "packed-bundle"
+"""Beside this package inside of a Bento: what to serve where the environment names nothing."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Settings:
     """How to serve one bundle. Every field is an environment variable: ``max_images`` is ``PROTOZOO_MAX_IMAGES``.
 
     Attributes:
-        bundle: folder, zoo name or hf-hub:owner/name of the bundle.
+        bundle: folder, zoo name or hf-hub:owner/name of the bundle; inside of a Bento, its own unless set.
         device: "cpu" or "cuda".
         max_body_bytes: largest body of a request, in bytes.
         max_pixels: largest picture, in pixels; its decoded form takes 3 bytes for each.
@@ -71,6 +74,9 @@ class Settings:
         """
         environ = os.environ if environ is None else environ
         texts = {field.name: environ.get(variable(field.name), "").strip() for field in fields(cls)}
+        packed = Path(__file__).resolve().parent.parent / PACKED
+        if not texts["bundle"] and packed.is_dir():
+            texts["bundle"] = str(packed)
         if not texts["bundle"]:
             raise ProtozooError(
                 f"{variable('bundle')} must name what to serve: a folder, a zoo name or hf-hub:owner/name"
