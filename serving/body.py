@@ -1,8 +1,9 @@
-"""The body of a request: one raw image, or a multipart form of images. Nothing is ever fetched from elsewhere."""
+"""The body of a request: one raw image, or a multipart form of images and more. Nothing is fetched from elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import dataclass
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -17,17 +18,31 @@ _ACCEPT = {"Accept": ", ".join((*RAW_TYPES, FORM_TYPE))}
 _RAW_ALIASES = (*RAW_TYPES, "image/jpg")  # the last is wrong, and what many clients send
 
 
-async def read_images(request: Request, *, max_bytes: int, max_images: int) -> list[bytes]:
-    """Read the images of a request, in order; the bytes are not looked into.
+@dataclass(frozen=True)
+class Form:
+    """What came in a body, in order; the bytes have not been looked into.
+
+    Attributes:
+        images: one or more.
+        parts: further parts of a multipart form by their names, each at most once.
+    """
+
+    images: list[bytes]
+    parts: Mapping[str, bytes]
+
+
+async def read_form(request: Request, *, max_bytes: int, max_images: int, parts: Sequence[str] = ()) -> Form:
+    """Read the images of a request.
 
     Args:
         request: its body must not have been read.
         max_bytes: largest body.
         max_images: most images in one form.
+        parts: names of further parts that a multipart form may have.
 
     Raises:
         ServingError: the media type is not taken, the body is too large or malformed, or the form holds something
-            else than images.
+            else.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ServingError(
@@ -44,8 +59,8 @@ async def read_images(request: Request, *, max_bytes: int, max_images: int) -> l
     _check_length(request.headers.get("content-length"), max_bytes)
     stream = _limited(request, max_bytes)
     if declared != FORM_TYPE:
-        return [b"".join([chunk async for chunk in stream])]
-    return await _form_images(request, stream, max_bytes, max_images)
+        return Form([b"".join([chunk async for chunk in stream])], {})
+    return await _form(request, stream, max_bytes, max_images, parts)
 
 
 def _check_length(text: str | None, max_bytes: int) -> None:
@@ -80,11 +95,12 @@ class _Parser(MultiPartParser):
         self.ended = True
 
 
-async def _form_images(
-    request: Request, stream: AsyncGenerator[bytes, None], max_bytes: int, max_images: int
-) -> list[bytes]:
+async def _form(
+    request: Request, stream: AsyncGenerator[bytes, None], max_bytes: int, max_images: int, parts: Sequence[str]
+) -> Form:
     parser = _Parser(request.headers, stream)
     parser.spool_max_size = max_bytes  # the whole body is bounded, so no part needs a temporary file
+    parser.max_part_size = max_bytes
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -92,16 +108,28 @@ async def _form_images(
     try:
         if not parser.ended:
             raise ServingError("malformed_body", "the multipart body ends before its closing boundary")
-        return await _files(form, max_images)
+        _check_names(form, parts)
+        return Form(await _files(form, max_images), {name: await _bytes(form[name]) for name in parts if name in form})
     finally:
         await form.close()
 
 
+def _check_names(form: FormData, parts: Sequence[str]) -> None:
+    for name, _ in form.multi_items():
+        if name not in (FIELD, *parts):
+            known = ", ".join(f"`{known}`" for known in (FIELD, *parts))
+            raise ServingError("invalid_form", f"unknown form field {name[:80]!r}; a part must be named {known}")
+        if name in parts and len(form.getlist(name)) > 1:
+            raise ServingError("invalid_form", f"the form holds `{name}` more than once")
+
+
+async def _bytes(part: UploadFile | str) -> bytes:
+    return await part.read() if isinstance(part, UploadFile) else part.encode()
+
+
 async def _files(form: FormData, max_images: int) -> list[bytes]:
     files = []
-    for name, part in form.multi_items():
-        if name != FIELD:
-            raise ServingError("invalid_form", f"unknown form field {name[:80]!r}; every part must be named `{FIELD}`")
+    for part in form.getlist(FIELD):
         if not isinstance(part, UploadFile):
             raise ServingError(
                 "invalid_form", f"`{FIELD}` must be a file (a part with a filename), not text; URLs are not fetched"

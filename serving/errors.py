@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from starlette.responses import JSONResponse
+
 STATUS = {
     "malformed_body": 400,
     "client_gone": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
     "not_found": 404,
     "method_not_allowed": 405,
     "body_timeout": 408,
@@ -16,6 +20,7 @@ STATUS = {
     "invalid_image": 422,
     "invalid_form": 422,
     "invalid_parameter": 422,
+    "invalid_prototypes": 422,
     "internal_error": 500,
     "busy": 503,
     "not_ready": 503,
@@ -47,6 +52,11 @@ class ServingError(Exception):
     def as_json(self) -> dict[str, Any]:
         """The body of the answer."""
         return {"error": {"code": self.code, "message": self.message}}
+
+
+def error_response(error: ServingError) -> JSONResponse:
+    """The answer that tells an error."""
+    return JSONResponse(error.as_json(), error.status, error.headers)
 
 
 def busy(what: str) -> ServingError:

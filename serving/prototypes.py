@@ -46,6 +46,10 @@ class Answer:
     predictions: tuple[Prediction, ...]
 
 
+DEFAULT = "default"
+"""Name of the set of the model's own prototypes."""
+
+
 @dataclass(frozen=True, eq=False)
 class PrototypeSet:
     """Immutable unit prototypes with their labels.
@@ -53,22 +57,28 @@ class PrototypeSet:
     Attributes:
         rows: float32 (K, d), unit rows.
         labels: K names; two classes may share one.
-        indices: int64 (K,), where each row stands in the cosines of the model.
+        indices: int64 (K,), where each row stands in the whole set, of which this may be a part.
         offsets: float32 (K,), what the model's readout adds to cosine / temperature; zeros where the nearest wins.
+        name: of the set; :data:`DEFAULT` is the model's own.
     """
 
     rows: NDArray[np.float32]
     labels: tuple[str, ...]
     indices: NDArray[np.int64]
     offsets: NDArray[np.float32]
+    name: str = DEFAULT
 
     @classmethod
     def whole(
-        cls, rows: NDArray[np.float32], labels: Sequence[str], offsets: NDArray[np.float32] | None = None
+        cls,
+        rows: NDArray[np.float32],
+        labels: Sequence[str],
+        offsets: NDArray[np.float32] | None = None,
+        name: str = DEFAULT,
     ) -> PrototypeSet:
-        """All prototypes of a model, in its order; without offsets the nearest wins."""
+        """All prototypes of a set, in its order; without offsets the nearest wins."""
         offsets = np.zeros(len(rows), np.float32) if offsets is None else offsets
-        return cls(rows, tuple(labels), np.arange(len(rows)), offsets)
+        return cls(rows, tuple(labels), np.arange(len(rows)), offsets, name)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -98,7 +108,16 @@ class PrototypeSet:
             )
         keep = [position for position, label in enumerate(self.labels) if label in wanted]
         labels_kept = tuple(self.labels[position] for position in keep)
-        return PrototypeSet(self.rows[keep], labels_kept, self.indices[keep], self.offsets[keep])
+        return PrototypeSet(self.rows[keep], labels_kept, self.indices[keep], self.offsets[keep], self.name)
+
+    def cosines(self, embedding: NDArray[np.float32], of_model: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosines of an embedding, float32 (d,), with these prototypes, float32 (K,).
+
+        Args:
+            embedding: of one image.
+            of_model: its cosines with all of the model's prototypes, which the model gives beside it.
+        """
+        return of_model[self.indices] if self.name == DEFAULT else self.rows @ embedding
 
     def answer(
         self, cosines: NDArray[np.float32], *, k: int, temperature: float, threshold: float | None = None
@@ -106,13 +125,13 @@ class PrototypeSet:
         """The answer for one image.
 
         Args:
-            cosines: float32 (all K of the model,).
+            cosines: float32 (K,), with these prototypes.
             k: how many candidates to list.
             temperature: probabilities are the softmax of cosine / temperature + offset.
             threshold: the least cosine to the nearest prototype of a known class; None means that every image is of
                 a known class.
         """
-        competing = cosines[self.indices].astype(np.float64)
+        competing = cosines.astype(np.float64)
         logits = competing / temperature + self.offsets
         weights = np.exp(logits - logits.max())
         probabilities = weights / weights.sum()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from starlette.datastructures import QueryParams
 
 from serving.errors import ServingError
+from serving.prototypes import PrototypeSet
 
 DEFAULT_K = 5
-SET = "default"
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,26 @@ class ClassifyQuery:
     Attributes:
         k: how many candidates; None means the default.
         threshold: least cosine of a known class; None means none.
-        labels: the only ones that compete; None means all.
+        labels: the only ones that compete, each value one or several with commas between; None means all.
+        set: name of the prototypes that compete; None means the request's own where it brings some, else the model's.
     """
 
     k: int | None
     threshold: float | None
     labels: tuple[str, ...] | None
+    set: str | None
+
+    def competing(self, prototypes: PrototypeSet) -> PrototypeSet:
+        """The part of a set that the labels name.
+
+        Raises:
+            ServingError: it has not got one of them, or more candidates are asked for than compete.
+        """
+        chosen = prototypes
+        if self.labels is not None:
+            chosen = prototypes.subset(_labels(self.labels, set(prototypes.labels)))
+        self.candidates(len(chosen))
+        return chosen
 
     def candidates(self, competing: int) -> int:
         """How many candidates to list of ``competing`` classes.
@@ -42,31 +56,44 @@ class ClassifyQuery:
         return self.k
 
 
-def classify_query(query: QueryParams, labels: Iterable[str], thresholds: Sequence[dict[str, Any]]) -> ClassifyQuery:
+def classify_query(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> ClassifyQuery:
     """Read the query of /v1/classify.
 
     Args:
         query: as it came.
-        labels: of the set, so that a label with a comma in it can be told from two.
         thresholds: the bundle's calibrated ones, with "fpr" and "cosine".
 
     Raises:
-        ServingError: a parameter is unknown, repeated, malformed or out of range; "not_found" for an unknown set.
+        ServingError: a parameter is unknown, repeated, malformed or out of range.
     """
     check_names(query, ("k", "threshold", "fpr", "labels", "set"), repeatable=("labels",))
-    if query.get("set", SET) != SET:
-        raise ServingError("not_found", f"there is no prototype set {query['set']!r}; there is {SET!r}")
+    labels = tuple(query.getlist("labels")) if "labels" in query else None
+    threshold = read_threshold(query, thresholds)
+    return ClassifyQuery(_k(query["k"]) if "k" in query else None, threshold, labels, query.get("set"))
+
+
+def verify_query(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> float | None:
+    """Read the query of /v1/verify: the least cosine at which two images are of one class; None means none."""
+    check_names(query, ("threshold", "fpr"))
+    return read_threshold(query, thresholds)
+
+
+def read_threshold(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> float | None:
+    """``threshold``, or the calibrated cosine for ``fpr``; None where neither is given.
+
+    Raises:
+        ServingError: both are given, one is malformed, or ``fpr`` is not calibrated.
+    """
     if "threshold" in query and "fpr" in query:
         raise _invalid("give threshold or fpr, not both")
-    threshold = None
-    if "threshold" in query:
-        threshold = _number("threshold", query["threshold"])
-        if not -1 <= threshold <= 1:
-            raise _invalid(f"threshold is a cosine, from -1 to 1; it is {query['threshold']!r}")
-    elif "fpr" in query:
-        threshold = _calibrated(query["fpr"], thresholds)
-    chosen = _labels(query.getlist("labels"), set(labels)) if "labels" in query else None
-    return ClassifyQuery(_k(query["k"]) if "k" in query else None, threshold, chosen)
+    if "fpr" in query:
+        return _calibrated(query["fpr"], thresholds)
+    if "threshold" not in query:
+        return None
+    threshold = _number("threshold", query["threshold"])
+    if not -1 <= threshold <= 1:
+        raise _invalid(f"threshold is a cosine, from -1 to 1; it is {query['threshold'][:40]!r}")
+    return threshold
 
 
 def embed_format(query: QueryParams) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -16,8 +17,8 @@ from serving.batcher import Batcher, Embedded
 from serving.decoder import Decoder
 from serving.engine import BUCKETS, Engine
 from serving.errors import ServingError
-from serving.prototypes import PrototypeSet
-from serving.query import SET, ClassifyQuery
+from serving.prototypes import DEFAULT, Answer, PrototypeSet
+from serving.query import ClassifyQuery
 from serving.settings import Settings
 from zoo.bundle import Bundle, find
 
@@ -65,6 +66,11 @@ class Runtime:
             decoder.close()
 
     @property
+    def dim(self) -> int:
+        """D of the embeddings."""
+        return int(self.bundle.prototypes.shape[1])
+
+    @property
     def thresholds(self) -> Sequence[dict[str, Any]]:
         """The bundle's calibrated open-set thresholds: dicts with "fpr" and "cosine"."""
         thresholds: Sequence[dict[str, Any]] = self.bundle.record.get("open_set", {}).get("thresholds", [])
@@ -82,7 +88,7 @@ class Runtime:
             "temperature": bundle.temperature,
             "readout": bundle.readout["kind"],
             "offsets": bundle.offsets.tolist(),
-            "dim": bundle.prototypes.shape[1],
+            "dim": self.dim,
             "input_size": bundle.preprocessing.size,
             "label_count": len(bundle.labels),
             "labels": list(bundle.labels),
@@ -103,38 +109,56 @@ class Runtime:
         embedded = iter(await self.batcher.embed(good))
         return [result if isinstance(result, ServingError) else next(embedded) for result in decoded]
 
-    def classified(self, results: Sequence[Embedded | ServingError], query: ClassifyQuery) -> dict[str, Any]:
+    def classified(
+        self, results: Sequence[Embedded | ServingError], query: ClassifyQuery, prototypes: PrototypeSet
+    ) -> dict[str, Any]:
         """The answer of /v1/classify. Takes time with many labels: not for the event loop.
 
         Raises:
             ServingError: the query does not fit the prototypes.
         """
-        competing = self.competing(query)
-        k = query.candidates(len(competing))
+        competing = query.competing(prototypes)
         answers = [
-            result.as_json()
-            if isinstance(result, ServingError)
-            else asdict(
-                competing.answer(result.cosines, k=k, temperature=self.bundle.temperature, threshold=query.threshold)
-            )
+            result.as_json() if isinstance(result, ServingError) else asdict(self._answer(result, query, competing))
             for result in results
         ]
-        return {"model": self.bundle.name, "set": SET, "results": answers}
+        return {"model": self.bundle.name, "set": competing.name, "results": answers}
 
-    def competing(self, query: ClassifyQuery) -> PrototypeSet:
-        """The prototypes that a query is about.
+    def _answer(self, embedded: Embedded, query: ClassifyQuery, competing: PrototypeSet) -> Answer:
+        return competing.answer(
+            competing.cosines(embedded.embedding, embedded.cosines),
+            k=query.candidates(len(competing)),
+            temperature=self.bundle.temperature,
+            threshold=query.threshold,
+        )
+
+    def verified(self, first: Embedded, second: Embedded, threshold: float | None) -> dict[str, Any]:
+        """The answer of /v1/verify: whether two images are of one class, without naming it."""
+        cosine = float(np.clip(first.embedding.astype(np.float64) @ second.embedding, -1, 1))
+        return {
+            "model": self.bundle.name,
+            "cosine": cosine,
+            "angle_deg": math.degrees(math.acos(cosine)),
+            "threshold": threshold,
+            "same": None if threshold is None else cosine >= threshold,
+        }
+
+    def prototype_set(self, name: str | None) -> PrototypeSet:
+        """A set by its name; None means the model's own.
 
         Raises:
-            ServingError: it names a label that there is not.
+            ServingError: "not_found".
         """
-        return self.prototypes if query.labels is None else self.prototypes.subset(query.labels)
+        if name not in (None, DEFAULT):
+            raise ServingError("not_found", f"there is no prototype set {name!r}; there is {DEFAULT!r}")
+        return self.prototypes
 
     def embeddings(self, results: Sequence[Embedded | ServingError], encoding: str) -> dict[str, Any]:
         """The answer of /v1/embed; ``encoding`` is "float" or "base64" (of little-endian float32)."""
         encoded = [
             result.as_json() if isinstance(result, ServingError) else _encode(result, encoding) for result in results
         ]
-        return {"model": self.bundle.name, "dim": self.bundle.prototypes.shape[1], "embeddings": encoded}
+        return {"model": self.bundle.name, "dim": self.dim, "embeddings": encoded}
 
 
 def _encode(result: Embedded, encoding: str) -> list[float] | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,9 @@ class Settings:
         decode_threads: threads that decode.
         body_seconds: time in which a body must have arrived.
         answer_seconds: time in which a whole body must have been answered.
+        max_classes: most prototypes that a request may bring along, or a set may hold.
+        read_token: where set, /v1 asks for it (or for the other) as a bearer token.
+        write_token: where set, enrolment asks for it.
         url: where clients reach the service; set by ``protozoo serve``, printed when ready. May be empty.
     """
 
@@ -46,14 +49,17 @@ class Settings:
     decode_threads: int = min(os.cpu_count() or 1, 16)
     body_seconds: int = 30
     answer_seconds: int = 30
+    max_classes: int = 10_000
+    read_token: str = field(default="", repr=False)
+    write_token: str = field(default="", repr=False)
     url: str = ""
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise ProtozooError(f"{variable('device')} must be one of {', '.join(DEVICES)}; it is {self.device!r}")
-        for field in _NUMBERS:
-            if getattr(self, field) < 1:
-                raise ProtozooError(f"{variable(field)} must be 1 or more; it is {getattr(self, field)}")
+        for number in _NUMBERS:
+            if getattr(self, number) < 1:
+                raise ProtozooError(f"{variable(number)} must be 1 or more; it is {getattr(self, number)}")
         if self.body_seconds + self.answer_seconds >= TIMEOUT_SECONDS:
             raise ProtozooError(
                 f"{variable('body_seconds')} ({self.body_seconds}) and {variable('answer_seconds')} "
@@ -73,7 +79,7 @@ class Settings:
             ProtozooError: no bundle is named, or a value is not of its type or out of range.
         """
         environ = os.environ if environ is None else environ
-        texts = {field.name: environ.get(variable(field.name), "").strip() for field in fields(cls)}
+        texts = {known.name: environ.get(variable(known.name), "").strip() for known in fields(cls)}
         packed = Path(__file__).resolve().parent.parent / PACKED
         if not texts["bundle"] and packed.is_dir():
             texts["bundle"] = str(packed)
@@ -82,7 +88,7 @@ class Settings:
                 f"{variable('bundle')} must name what to serve: a folder, a zoo name or hf-hub:owner/name"
             )
         given: dict[str, Any] = {
-            field: _integer(field, text) if field in _NUMBERS else text for field, text in texts.items() if text
+            name: _integer(name, text) if name in _NUMBERS else text for name, text in texts.items() if text
         }
         return cls(**given)
 
@@ -96,16 +102,17 @@ _NUMBERS = (
     "decode_threads",
     "body_seconds",
     "answer_seconds",
+    "max_classes",
 )
 
 
-def variable(field: str) -> str:
+def variable(name: str) -> str:
     """The environment variable of a field of :class:`Settings`."""
-    return f"PROTOZOO_{field.upper()}"
+    return f"PROTOZOO_{name.upper()}"
 
 
-def _integer(field: str, text: str) -> int:
+def _integer(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ProtozooError(f"{variable(field)} must be a whole number; it is {text!r}") from None
+        raise ProtozooError(f"{variable(name)} must be a whole number; it is {text!r}") from None

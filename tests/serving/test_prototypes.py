@@ -22,8 +22,9 @@ def prototypes():
 
 
 def answer(prototypes, embedding, whole=None, **options):
-    rows = (whole or prototypes).rows
-    return prototypes.answer(rows @ unit([embedding])[0], **{"k": 3, "temperature": 0.1} | options)
+    embedding = unit([embedding])[0]
+    cosines = prototypes.cosines(embedding, (whole or prototypes).rows @ embedding)
+    return prototypes.answer(cosines, **{"k": 3, "temperature": 0.1} | options)
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 1024])
@@ -119,3 +120,12 @@ def test_a_subset_keeps_the_offsets_of_its_labels(prototypes):
     offsets = np.arange(7, dtype=np.float32)
     subset = PrototypeSet.whole(prototypes.rows, list("abcdefg"), offsets).subset(["c", "f"])
     assert subset.offsets.tolist() == [2, 5]
+
+
+def test_another_set_s_cosines_are_its_rows_with_the_embedding(prototypes):
+    other = PrototypeSet.whole(prototypes.rows[[3, 1]], "db", name="mine")
+    embedding = unit([[1, 2, 3, 4]])[0]
+    of_model = np.zeros(7, np.float32)
+    np.testing.assert_array_equal(other.cosines(embedding, of_model), prototypes.rows[[3, 1]] @ embedding)
+    np.testing.assert_array_equal(other.subset("b").cosines(embedding, of_model), prototypes.rows[[1]] @ embedding)
+    np.testing.assert_array_equal(prototypes.subset("b").cosines(embedding, np.arange(7.0)), [1])

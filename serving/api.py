@@ -1,0 +1,143 @@
+"""The handlers of inference: what a request is checked for, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+
+import anyio
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from serving.batcher import Embedded
+from serving.body import Form, read_form
+from serving.errors import ServingError, busy
+from serving.given import PARTS, given_prototypes
+from serving.metrics import Metrics
+from serving.query import check_names, classify_query, embed_format, verify_query
+from serving.runtime import Runtime, while_connected
+from serving.settings import Settings
+
+
+class Api:
+    """The handlers of one app, and what they share."""
+
+    def __init__(self, read_settings: Callable[[], Settings], on_ready: Callable[[Settings], None]) -> None:
+        self._read_settings = read_settings
+        self._on_ready = on_ready
+        self._runtime: Runtime | None = None
+        self._requests = 0
+        self.metrics = Metrics()
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be answered: loaded, warmed up, and the device has not failed since."""
+        return self._runtime is not None and self._runtime.batcher.ready
+
+    @property
+    def settings(self) -> Settings | None:
+        """Those of the running app; None while it starts or stops."""
+        return self._runtime.settings if self._runtime else None
+
+    @asynccontextmanager
+    async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        """Open the bundle for as long as the app runs."""
+        settings = self._read_settings()
+        async with Runtime.open(settings, self.metrics.batch_size.observe) as self._runtime:
+            self._on_ready(settings)
+            yield
+        self._runtime = None
+
+    async def classify(self, request: Request) -> Response:
+        """POST /v1/classify."""
+        runtime = self.running()
+        query = classify_query(request.query_params, runtime.thresholds)
+        prototypes = runtime.prototype_set(query.set)
+        if query.set is not None:
+            query.competing(prototypes)  # a mistake here is told before the images are read
+        with self.permit():
+            form = await self.form(request, runtime, PARTS)
+            given = given_prototypes(form.parts, runtime.dim, runtime.settings.max_classes)
+            if given and query.set is not None:
+                raise ServingError("invalid_form", "the request brings prototypes along and names a set; choose one")
+            prototypes = given or prototypes
+            query.competing(prototypes)  # before the images are decoded
+            results = await self.embedded(request, runtime, form.images)
+            return JSONResponse(await run_in_threadpool(runtime.classified, results, query, prototypes))
+
+    async def embed(self, request: Request) -> Response:
+        """POST /v1/embed."""
+        runtime = self.running()
+        encoding = embed_format(request.query_params)
+        with self.permit():
+            form = await self.form(request, runtime)
+            results = await self.embedded(request, runtime, form.images)
+            return JSONResponse(runtime.embeddings(results, encoding))
+
+    async def verify(self, request: Request) -> Response:
+        """POST /v1/verify."""
+        runtime = self.running()
+        threshold = verify_query(request.query_params, runtime.thresholds)
+        with self.permit():
+            form = await self.form(request, runtime)
+            if len(form.images) != 2:
+                raise ServingError("invalid_form", f"two `image` files are compared; the form holds {len(form.images)}")
+            first, second = await self.embedded(request, runtime, form.images)
+            for result in (first, second):
+                if isinstance(result, ServingError):
+                    raise result
+            assert isinstance(first, Embedded)
+            assert isinstance(second, Embedded)
+            return JSONResponse(runtime.verified(first, second, threshold))
+
+    async def model(self, request: Request) -> Response:
+        """GET /v1/model."""
+        check_names(request.query_params, ())
+        return JSONResponse(self.running().describe())
+
+    async def exposition(self, _: Request) -> Response:
+        """GET /metrics."""
+        text = await run_in_threadpool(self.metrics.text)
+        return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    def running(self) -> Runtime:
+        """What answers.
+
+        Raises:
+            ServingError: "not_ready".
+        """
+        if self._runtime is None:
+            raise ServingError("not_ready", "the service is starting or stopping; send the request again later")
+        return self._runtime
+
+    @contextmanager
+    def permit(self) -> Iterator[None]:
+        """Bounds how many bodies are in memory: taken before the body is read, given back with the answer."""
+        if self._requests >= self.running().settings.max_requests:
+            raise busy(f"{self._requests} requests are being answered")
+        self._requests += 1
+        try:
+            yield
+        finally:
+            self._requests -= 1
+
+    async def form(self, request: Request, runtime: Runtime, parts: Sequence[str] = ()) -> Form:
+        """The body, within the limits of size and time."""
+        settings = runtime.settings
+        try:
+            with anyio.fail_after(settings.body_seconds):
+                return await read_form(
+                    request, max_bytes=settings.max_body_bytes, max_images=settings.max_images, parts=parts
+                )
+        except TimeoutError:
+            raise ServingError(
+                "body_timeout", f"the body did not arrive within {settings.body_seconds} s", {"Connection": "close"}
+            ) from None
+
+    async def embedded(
+        self, request: Request, runtime: Runtime, images: Sequence[bytes]
+    ) -> list[Embedded | ServingError]:
+        """The images' embeddings; given up where the client goes away."""
+        return await while_connected(request, runtime.embed(images), runtime.settings.answer_seconds)

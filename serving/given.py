@@ -1,0 +1,89 @@
+"""Prototypes that a request brings along."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serving.errors import ServingError
+from serving.prototypes import PrototypeSet
+
+ROWS, NAMES = "prototypes", "names"
+PARTS = (ROWS, NAMES)
+NAME = "request"
+"""What the answer calls such a set."""
+
+_LONGEST_NAME = 128
+
+
+def given_prototypes(parts: Mapping[str, bytes], dim: int, max_classes: int) -> PrototypeSet | None:
+    """The set in a form's parts: `prototypes`, a .npy of (K, d) floats, and `names`, a JSON list of K texts.
+
+    Rows are scaled to unit norm. Without names the classes are called "0", "1" and so on.
+
+    Args:
+        parts: of the form.
+        dim: d of the model.
+        max_classes: most rows.
+
+    Returns:
+        None where the form has no such parts.
+
+    Raises:
+        ServingError: "invalid_prototypes".
+    """
+    if ROWS not in parts:
+        if NAMES in parts:
+            raise _invalid(f"the form has `{NAMES}` but no `{ROWS}`")
+        return None
+    rows = _unit_rows(_read_npy(parts[ROWS]), dim, max_classes)
+    names = _names(parts[NAMES], len(rows)) if NAMES in parts else [str(index) for index in range(len(rows))]
+    return PrototypeSet.whole(rows, names, name=NAME)
+
+
+def _read_npy(data: bytes) -> NDArray[np.generic]:
+    try:
+        # Pickles are refused; and the header is read before anything of the size that it announces is made.
+        with io.BytesIO(data) as file:
+            version = np.lib.format.read_magic(file)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, _, dtype = read_header[version](file)
+            if dtype.kind != "f" or len(shape) != 2:
+                raise _invalid(f"`{ROWS}` must be a matrix of floats; it is {dtype} of shape {shape}")
+            if shape[0] * shape[1] * dtype.itemsize != len(data) - file.tell():
+                raise _invalid(f"`{ROWS}` does not hold the numbers that its header announces")
+        array: NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
+    except (ValueError, KeyError, EOFError, OSError, SyntaxError) as error:
+        raise _invalid(f"`{ROWS}` must be a .npy file as numpy.save writes it, without pickled objects") from error
+    return array
+
+
+def _unit_rows(array: NDArray[np.generic], dim: int, max_classes: int) -> NDArray[np.float32]:
+    if array.shape[1] != dim or not 1 <= len(array) <= max_classes:
+        raise _invalid(f"`{ROWS}` must be of shape (K, {dim}) with K from 1 to {max_classes}; it is {array.shape}")
+    rows = array.astype(np.float64)
+    norms = np.linalg.norm(rows, axis=1, keepdims=True)
+    if not (np.isfinite(norms).all() and (norms > 1e-12).all()):
+        raise _invalid(f"every row of `{ROWS}` must be finite and not zero")
+    units: NDArray[np.float32] = (rows / norms).astype(np.float32)
+    return units
+
+
+def _names(data: bytes, count: int) -> list[str]:
+    try:
+        names = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _invalid(f"`{NAMES}` must be a JSON list of {count} texts") from error
+    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
+        raise _invalid(f"`{NAMES}` must be a JSON list of {count} texts, one for each row of `{ROWS}`")
+    if any(not name or len(name) > _LONGEST_NAME for name in names):
+        raise _invalid(f"every one of `{NAMES}` must have 1 to {_LONGEST_NAME} characters")
+    return names
+
+
+def _invalid(message: str) -> ServingError:
+    return ServingError("invalid_prototypes", message)
