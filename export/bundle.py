@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from timm.layers import Format, get_spatial_dim
 
 from export.card import render_card
 from export.golden import golden_images
+from export.repeats import read_repeats
 from export.variants import Variants, write_variants
 from export.weights import weights_bytes
 from zoo.bundle import FORMAT_VERSION, Bundle, Preprocessing, array_sha256, new_bundle
@@ -26,21 +27,23 @@ from zoo.models.pixels import PixelModel
 from zoo.runs import FinishedRun, open_run
 
 
-def export_run(run: Path, out: Path, variants: Variants | None = None) -> Bundle:
+def export_run(run: Path, out: Path, variants: Variants | None = None, repeats: Sequence[Path] = ()) -> Bundle:
     """Write the bundle of a finished run.
 
     Args:
         run: folder that ``protozoo train`` wrote.
         out: folder of the bundle; must not exist.
         variants: which ONNX files it is to have; None: ``model.onnx`` in float32 alone.
+        repeats: runs that differ in the seed alone, for means and deviations in the card.
 
     Raises:
-        ProtozooError: the run is not finished, has no prototypes, or ``out`` exists.
+        ProtozooError: the run is not finished, has no prototypes, or ``out`` exists; or one of the repeats is not one.
         BundleError: an ONNX file's answers are too far from torch's; nothing is written.
     """
     check_free(out)
     finished = _load_run(run)
     result, model = finished.record, finished.model
+    repeated = {"repeats": read_repeats(finished, repeats)} if repeats else {}
     head = model.get_classifier(name_only=True)
     classifier, offsets = f"{head}.weight", f"{head}.offsets"
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
@@ -55,6 +58,11 @@ def export_run(run: Path, out: Path, variants: Variants | None = None) -> Bundle
         pixels = PixelModel(model, preprocessing)
         config["protozoo"]["onnx"] = write_variants(pixels, config, folder, variants or Variants())
         _write_golden(pixels, preprocessing.size, folder / "golden.safetensors")
+        # Runs of before there were pictures have none.
+        pictures = sorted((run / "pictures").glob("*.png"))
+        for picture in pictures:
+            shutil.copyfile(picture, folder / picture.name)
+        config["protozoo"] |= {**repeated, "pictures": [picture.name for picture in pictures]}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(render_card(config), encoding="utf-8")
     return Bundle.open(out)
@@ -81,6 +89,23 @@ def export_bundle(bundle: Bundle, out: Path, variants: Variants) -> Bundle:
         onnx = write_variants(pixels, bundle.config, folder, variants)
         config = {**bundle.config, "protozoo": {**bundle.record, "onnx": onnx}}
         (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+    return Bundle.open(out)
+
+
+def rewrite_card(bundle: Bundle, out: Path) -> Bundle:
+    """Write a bundle again with the card that this version renders from its record; all else stays as it is.
+
+    Args:
+        bundle: whose ``README.md`` is an older version's, or was edited.
+        out: folder of the new bundle; must not exist.
+
+    Raises:
+        ProtozooError: ``out`` exists.
+    """
+    with new_bundle(out) as folder:
+        for name in bundle.sha256:
+            shutil.copyfile(bundle.path / name, folder / name)
+        (folder / "README.md").write_text(render_card(bundle.config), encoding="utf-8")
     return Bundle.open(out)
 
 

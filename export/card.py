@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import re
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.resources import files
 from itertools import pairwise
+from statistics import mean, stdev
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, UndefinedError
+
+from zoo.errors import BundleError
 
 _COLLAPSE = {
     "intra_erank": "effective rank within a class",
@@ -34,23 +37,76 @@ _COLLAPSE = {
 }
 
 
-def render_card(config: Mapping[str, Any]) -> str:
-    """Markdown with the Hub's metadata block, from a bundle's ``config.json``."""
+def render_card(config: Mapping[str, Any], *, pictures: str | None = "") -> str:
+    """Markdown with the Hub's metadata block, from a bundle's ``config.json``.
+
+    Args:
+        config: of the bundle. What an older record does not have is left out, or said not to have been measured.
+        pictures: what to put before the names of the bundle's pictures to link them; None leaves them out.
+
+    Raises:
+        BundleError: the record lacks what every card tells.
+    """
     environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     # A JSON string is a YAML string, but for characters that JSON escapes as two.
     environment.filters["yaml"] = partial(json.dumps, ensure_ascii=False)
+    environment.filters |= _FORMATS
     template = environment.from_string(files("export").joinpath("card.md.jinja").read_text(encoding="utf-8"))
+    try:
+        return template.render(_variables(config, pictures)).rstrip() + "\n"
+    except (UndefinedError, KeyError) as error:
+        raise BundleError(
+            f"the record in config.json is too short for a card ({error}): export the run again"
+        ) from error
+
+
+def _variables(config: Mapping[str, Any], pictures: str | None) -> dict[str, Any]:
     record = config["protozoo"]
-    text = template.render(
-        config=config,
-        record=record,
-        metrics=record["metrics"],
-        name=f"{config['architecture']}.{config['pretrained_cfg']['tag']}",
-        collapse=_COLLAPSE,
-        size=config["pretrained_cfg"]["input_size"][-1],
-        hub=_hub_ids(record),
-    )
-    return text.rstrip() + "\n"
+    repeats = record.get("repeats", [])
+    return {
+        "config": config,
+        "record": record,
+        "metrics": record["metrics"],
+        "name": f"{config['architecture']}.{config['pretrained_cfg']['tag']}",
+        "collapse": _COLLAPSE,
+        "size": config["pretrained_cfg"]["input_size"][-1],
+        "hub": _hub_ids(record),
+        "pictures": {} if pictures is None else {name: pictures + name for name in record.get("pictures", ())},
+        "spread": bool(repeats),
+        "seeds": 1 + len(repeats),
+        "over_seeds": partial(_over_seeds, [record["metrics"], *(repeat["metrics"] for repeat in repeats)]),
+    }
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.2f} %"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4f}"
+
+
+_FORMATS: dict[str, Callable[[float], str]] = {"percent": _percent, "number": _number}
+
+
+def _over_seeds(runs: Sequence[Mapping[str, Any]], form: str, *path: str) -> str:
+    """A cell with mean and standard deviation of a metric over runs; none where there is one run."""
+    if len(runs) == 1:
+        return ""
+    values = [_at(metrics, path) for metrics in runs]
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):
+        return " not measured |"
+    write = _FORMATS[form]
+    return f" {write(mean(known))} ± {write(stdev(known))} |"
+
+
+def _at(metrics: Mapping[str, Any], path: Iterable[str]) -> float | None:
+    """The metric at the end of ``path``; None where an older run has none."""
+    found: Any = metrics
+    for name in path:
+        found = found.get(name, {})
+    return found if isinstance(found, int | float) else None
 
 
 def _hub_ids(record: Mapping[str, Any]) -> dict[str, str | None]:

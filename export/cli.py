@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from zoo.errors import ProtozooError
+
 if TYPE_CHECKING:
     from export.verify import FileReport
 
@@ -23,13 +25,35 @@ _FOLDER = click.Path(path_type=Path, exists=True, file_okay=False)
     type=click.Choice(["float16", "int8"]),
     help="Write model.fp16.onnx or model.int8.onnx too; may be given twice. model.onnx is always float32.",
 )
-@click.option("--calibrate", type=_FOLDER, help="Images, at any depth, that int8 takes its ranges from.")
+@click.option(
+    "--calibrate", type=_FOLDER, help="Images, at any depth, that int8 takes its ranges from, or --plain its scale."
+)
 @click.option(
     "--data",
     type=_FOLDER,
     help="Labelled images (<class>/, test/<class>/ or val/<class>/) on which int8 may lose one point of accuracy.",
 )
-def export(source: str, out: Path, precisions: tuple[str, ...], calibrate: Path | None, data: Path | None) -> None:
+@click.option(
+    "--repeat",
+    "repeats",
+    multiple=True,
+    type=_FOLDER,
+    help="A run of the same recipe and data with another seed, for means and deviations in the card; several times.",
+)
+@click.option(
+    "--plain",
+    is_flag=True,
+    help="Not a bundle, but a model of timm's own with the same answers, for timm and transformers without protozoo.",
+)
+def export(
+    source: str,
+    out: Path,
+    precisions: tuple[str, ...],
+    calibrate: Path | None,
+    data: Path | None,
+    repeats: tuple[Path, ...],
+    plain: bool,
+) -> None:
     """Write the bundle of SOURCE, a folder that `protozoo train` finished.
 
     SOURCE may also be a bundle, a zoo name or hf-hub:owner/name, whose ONNX files are then written anew. A file whose
@@ -41,14 +65,35 @@ def export(source: str, out: Path, precisions: tuple[str, ...], calibrate: Path 
     from export.variants import Variants
     from zoo.bundle import Bundle, find
 
+    is_run = Path(source).is_dir() and not (Path(source) / "SHA256SUMS").exists()
+    if repeats and (plain or not is_run):
+        raise ProtozooError("--repeat is for the bundle of a run: give the run as SOURCE, without --plain")
+    if plain:
+        if precisions or data:
+            raise ProtozooError("--plain writes no ONNX: leave --precision and --data out, or export a second time")
+        _export_plain(source, is_run, out, calibrate)
+        return
     variants = Variants(precisions, calibrate, data)
-    if Path(source).is_dir() and not (Path(source) / "SHA256SUMS").exists():
-        bundle = export_run(Path(source), out, variants)
+    if is_run:
+        bundle = export_run(Path(source), out, variants, repeats)
     else:
         bundle = export_bundle(Bundle.open(find(source)), out, variants)
     click.echo(f"{bundle.name}: {len(bundle.labels)} classes, written to {out}")
     for row in bundle.record["onnx"]:
         click.echo(f"{row['file']}: {row['bytes'] / 1e6:.2f} MB, {_measured(row['measured'])}")
+
+
+def _export_plain(source: str, is_run: bool, out: Path, calibrate: Path | None) -> None:
+    from export.plain import Source, export_plain
+    from zoo.bundle import Bundle, find
+    from zoo.bundle.foreign import FOLDED_FROM
+
+    model = Source.of_run(Path(source)) if is_run else Source.of_bundle(Bundle.open(find(source)))
+    config = export_plain(model, out, calibrate)
+    folded, apart = config[FOLDED_FROM], config[FOLDED_FROM]["probability_difference"]
+    click.echo(f"{folded['name']} as timm's {config['architecture']}, written to {out}")
+    click.echo(f"the same class on {folded['checked_images']} of {folded['checked_images']} images")
+    click.echo(f"its probability differs by {apart['mean']} on average, on {folded['scaled_on']}")
 
 
 def _measured(measured: dict[str, float]) -> str:

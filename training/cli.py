@@ -122,7 +122,7 @@ def train(
 @click.option("--data", required=True, help=DATA_HELP)
 @click.option("--foreign", help=FOREIGN_HELP)
 def evaluate(bundle: str, data: str, foreign: str | None) -> None:
-    """Measure BUNDLE on the test split of DATA: accuracy and collapse, as JSON.
+    """Measure BUNDLE on the test split of DATA: accuracy, calibration, collapse and thresholds, as JSON.
 
     BUNDLE is a folder, a zoo name or hf-hub:owner/name.
 

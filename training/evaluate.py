@@ -7,14 +7,16 @@ from typing import Any
 import torch
 
 from training.data import load_data
-from training.evaluation import collapse, run_model
-from training.open_set import load_foreign, measure_foreign
+from training.evaluation import judge, run_model
+from training.open_set import load_foreign, measure_foreign, rejections, thresholds
 from zoo.bundle import Bundle, find
 from zoo.loading import create_model
 
 
 def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None) -> dict[str, Any]:
-    """Accuracy and collapse of a bundle's weights on the test split of ``data``, in float32.
+    """What a bundle's weights are worth on the test split of ``data``, in float32.
+
+    Accuracy with its interval, calibration, collapse, and the thresholds for unknown images.
 
     Args:
         name_or_path: of the bundle.
@@ -35,8 +37,9 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
         "bundle": bundle.name,
         "data": images.name,
         "test_images": len(images.test.labels),
-        "test_accuracy": outputs.accuracy(),
-        "test_collapse": collapse(outputs, prototypes),
+        **judge(outputs, prototypes),
+        "thresholds": thresholds(outputs.embeddings, outputs.labels, prototypes),
+        "rejections": rejections(outputs.embeddings, prototypes),
     }
     if strangers is not None:
         measured["foreign"] = measure_foreign(model, bundle.preprocessing, outputs, prototypes, strangers)

@@ -1,12 +1,14 @@
-"""What a trained model is worth: accuracy and collapse."""
+"""What a trained model is worth: accuracy, calibration and collapse."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from training.calibration import accuracy_interval, calibration
 from training.data import Split, StoredSplit, evaluation_batches, to_input
 from training.metrics import neural_collapse
 from zoo.bundle import Preprocessing
@@ -49,6 +51,17 @@ def run_model(
     finally:
         model.train(was_training)
     return Outputs(torch.cat(logits), torch.cat(embeddings), torch.from_numpy(split.labels))
+
+
+def judge(outputs: Outputs, prototypes: Tensor) -> dict[str, Any]:
+    """What a record tells of the test images, ``outputs``: accuracy with its interval, calibration and collapse."""
+    accuracy = outputs.accuracy()
+    return {
+        "test_accuracy": accuracy,
+        "test_accuracy_interval": accuracy_interval(accuracy, len(outputs.labels)),
+        "test_calibration": calibration(outputs.logits, outputs.labels),
+        "test_collapse": collapse(outputs, prototypes),
+    }
 
 
 def collapse(outputs: Outputs, prototypes: Tensor) -> dict[str, float]:

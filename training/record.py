@@ -12,7 +12,7 @@ import torch
 from training.build import Parts, model_args
 from training.checkpoint import Progress
 from training.data import ImageData
-from training.evaluation import Outputs, collapse, run_model
+from training.evaluation import Outputs, collapse, judge, run_model
 from training.metrics import collapse_optimum
 from training.model_prototypes import prototypes_of, set_class_means
 from training.open_set import measure_foreign, open_set_record
@@ -30,11 +30,17 @@ def record(
     preprocessing: Preprocessing,
     progress: Progress,
     foreign: ImageData | None,
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Measure the trained model in float32, and give it the readout that the recipe asks for.
 
     ``foreign`` has images of other classes, from which the model is to tell its own.
+
+    Returns:
+        The record, and the card's pictures: file name -> PNG.
     """
+    # Matplotlib is needed only now.
+    from training.plots.card import card_pictures
+
     model = parts.model
     if recipe.prototype_kind == "class_means":
         set_class_means(model, data, preprocessing)
@@ -53,7 +59,8 @@ def record(
     described = describe_model(model, recipe.architecture, model_args(recipe), data, preprocessing)
     measured = measure(model, train_outputs, test_outputs, data, preprocessing, foreign)
     measured["metrics"]["test_accuracy_by_readout"] = by_readout
-    return {
+    pictures = card_pictures(test_outputs, prototypes_of(model), data.classes, measured["metrics"]["test_calibration"])
+    result = {
         **described,
         **measured,
         "objective": recipe.objective,
@@ -63,6 +70,7 @@ def record(
         "recipe": recipe.model_dump(mode="json"),
         "cost": {"train_seconds": round(progress.seconds, 1), **machine(parts.accelerator.device)},
     }
+    return result, pictures
 
 
 def describe_model(
@@ -104,12 +112,11 @@ def measure(
         open_set = open_set_record(test_outputs, prototypes, told)
     return {
         "metrics": {
-            "test_accuracy": test_outputs.accuracy(),
+            **judge(test_outputs, prototypes),
             "test_accuracy_by_readout": {"cosine": test_outputs.accuracy()},
             "test_accuracy_per_class": _per_class(test_outputs, data.classes),
             "train_accuracy": train_outputs.accuracy(),
             "train_collapse": collapse(train_outputs, prototypes),
-            "test_collapse": collapse(test_outputs, prototypes),
             "collapse_optimum": asdict(collapse_optimum(len(data.classes))),
         },
         "open_set": open_set,

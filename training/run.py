@@ -26,13 +26,15 @@ class Run:
     """A folder that a training writes and an export reads.
 
     ``recipe.yaml`` (what was asked), ``log.txt`` (for people), ``metrics.csv`` (for programs), ``checkpoints/`` (to
-    resume from), the trackers' folders, and at the end ``model.safetensors`` and ``result.json``.
+    resume from), the trackers' folders, and at the end ``model.safetensors``, ``pictures/`` (of the card) and
+    ``result.json``.
     """
 
     def __init__(self, path: Path, *, keep_checkpoints: int = 2) -> None:
         self.path = path
         self.checkpoints = Checkpoints(path / "checkpoints", keep=keep_checkpoints)
         self.result = path / "result.json"
+        self.pictures = path / "pictures"
         self._log = path / "log.txt"
         self._recipe = path / "recipe.yaml"
 
@@ -71,7 +73,8 @@ class Run:
         """
         with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
-            for leftover in (*self.path.glob(".*.*.*"), *self.checkpoints.folder.glob(".*.*.*")):
+            folders = (self.path, self.checkpoints.folder, self.pictures)
+            for leftover in (path for folder in folders for path in folder.glob(".*.*.*")):
                 leftover.unlink()
             if not self._recipe.is_file():
                 settings = {**_settings(recipe, data), "code_revision": code_revision()}
@@ -118,11 +121,14 @@ class Run:
         with self._writing():
             self.checkpoints.save(state, progress, steps_per_epoch=steps_per_epoch)
 
-    def finish(self, model: nn.Module, result: Mapping[str, Any]) -> None:
-        """Write the weights, then the record whose presence says that the run is finished."""
+    def finish(self, model: nn.Module, result: Mapping[str, Any], pictures: Mapping[str, bytes]) -> None:
+        """Write weights and pictures, then the record whose presence says that the run is finished."""
         tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
         with self._writing():
             write_atomically(self.path / "model.safetensors", save(tensors, {"format": "pt"}))
+            self.pictures.mkdir(exist_ok=True)
+            for name, picture in pictures.items():
+                write_atomically(self.pictures / name, picture)
             write_atomically(self.result, json.dumps(result, indent=2).encode())
 
     def read_result(self) -> dict[str, Any]:

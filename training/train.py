@@ -79,9 +79,9 @@ def train(
     progress = Training(parts, recipe, images, preprocessing, run, options, say).fit()
     if parts.ranks.main:
         say("measuring accuracy and collapse in float32")
-        result = record(parts, recipe, images, preprocessing, progress, foreign)
+        result, pictures = record(parts, recipe, images, preprocessing, progress, foreign)
         result |= {**base, "tag": name, "command": command, "code_revision": run.revision}
-        run.finish(parts.model, result)
+        run.finish(parts.model, result, pictures)
         line = f"test accuracy {result['metrics']['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"
         run.log(line)
         say(f"{line}; the run stands in {out}")

@@ -25,7 +25,9 @@ def copy(digits_bundle, tmp_path):
 
 
 def test_a_bundle_has_all_files_and_verifies(digits_bundle):
-    assert {path.name for path in digits_bundle.path.iterdir()} == {*FILES, "SHA256SUMS"}
+    pictures = {"reliability.png", "prototypes.png", "embeddings.png"}
+    assert {path.name for path in digits_bundle.path.iterdir()} == {*FILES, *pictures, "SHA256SUMS"}
+    assert set(digits_bundle.record["pictures"]) == pictures
     differences = verify_bundle(digits_bundle)
     assert [d.what for d in differences if "ONNX" in d.what]
     assert max(d.embeddings for d in differences) <= 1e-5

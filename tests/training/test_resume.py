@@ -258,7 +258,8 @@ def test_loss_that_is_no_number_ends_in_one_clear_error_and_keeps_the_checkpoint
     with pytest.raises(ProtozooError, match=r"the loss became -?(nan|inf) in epoch 2: lower --lr") as caught:
         start(tiny(), tmp_path / "run")
     assert "\n" not in str(caught.value)
-    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - {"model.safetensors", "result.json"}
+    ended = {"model.safetensors", "pictures", "result.json"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == FILES - ended
     monkeypatch.undo()
     assert "resuming after epoch 1 of 3" in start(tiny(), tmp_path / "run")
     assert_same_weights(tmp_path / "run", undisturbed)

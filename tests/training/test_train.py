@@ -19,6 +19,8 @@ from zoo.errors import ProtozooError
 
 def test_run_holds_its_files_and_no_temporary_one(undisturbed: Path) -> None:
     assert {path.name for path in undisturbed.iterdir()} == FILES
+    pictures = {path.name for path in (undisturbed / "pictures").iterdir()}
+    assert pictures == {"reliability.png", "prototypes.png", "embeddings.png"}
 
 
 def test_recipe_is_recorded_as_it_was_asked_for(undisturbed: Path, tiny: Callable[..., Recipe], colours: Path) -> None:

@@ -17,7 +17,9 @@ def test_a_released_model_verifies_and_its_card_is_rendered_from_its_record(name
     assert bundle.name == name
     verify_bundle(bundle)
     card = (CARDS / f"{name}.md").read_text(encoding="utf-8")
-    assert card == (bundle.path / "README.md").read_text(encoding="utf-8") == render_card(bundle.config)
+    # As `protozoo card NAME --out model_cards/NAME.md` writes it: with links to the bundle's pictures.
+    assert card == render_card(bundle.config, pictures=f"../zoo/weights/{name}/")
+    assert (bundle.path / "README.md").read_text(encoding="utf-8") == render_card(bundle.config)
 
 
 def test_every_card_is_of_a_released_model():

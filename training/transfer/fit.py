@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -13,14 +12,15 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 from torch.nn import functional as F
 
 from training.build import size_args
+from training.calibration import fitted_temperature
 from training.data import ImageData, OnBadImage, Storage, load_data
 from training.evaluation import Outputs
 from training.few_shot import with_shots
+from training.model_prototypes import prototypes_of
 from training.open_set import load_foreign
 from training.pretrained import Pretrained, open_pretrained
 from training.probes import ClosedForm, FixedFeatures, FrozenEncoder, WhitenedClassifier
@@ -85,6 +85,9 @@ def fit(
     Raises:
         ProtozooError: model, data or device cannot be used, a class gives no prototype, or ``out`` exists.
     """
+    # Matplotlib is needed by this command, not by the others of the package.
+    from training.plots.card import card_pictures
+
     options = options or FitOptions()
     check_free(out)
     pretrained = open_pretrained(name_or_path)
@@ -103,6 +106,8 @@ def fit(
     model = with_closed_form(pretrained, form, head, len(images.classes))
     outputs = [_outputs(form, *split, temperature) for split in (train, test)]
     measured = measure(model, outputs[0], outputs[1], images, pretrained.preprocessing, foreign)
+    calibration = measured["metrics"]["test_calibration"]
+    pictures = card_pictures(outputs[1], prototypes_of(model), images.classes, calibration)
     result = {
         **_described(model, head, pretrained, images, options),
         **measured,
@@ -113,6 +118,9 @@ def fit(
     }
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
+        (run / "pictures").mkdir()
+        for name, picture in pictures.items():
+            (run / "pictures" / name).write_bytes(picture)
         save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, run / "model.safetensors")
         (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
         return export_run(run, out)
@@ -141,12 +149,7 @@ def calibrated_temperature(cosines: Tensor, labels: Tensor) -> float:
 
     Source: temperature scaling, Guo et al. 2017, "On Calibration of Modern Neural Networks".
     """
-
-    def loss(log_temperature: float) -> float:
-        return float(F.cross_entropy(cosines.double() / math.exp(log_temperature), labels))
-
-    low, high = (math.log(value) for value in _TEMPERATURES)
-    return float(f"{math.exp(minimize_scalar(loss, bounds=(low, high), method='bounded').x):.4g}")
+    return fitted_temperature(cosines, labels, _TEMPERATURES)
 
 
 def _head_args(pretrained: Pretrained, temperature: float, features: FixedFeatures) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from zoo.errors import BundleError
 
 _PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 _WEIGHTS = "model.safetensors"
+FOLDED_FROM = "folded_from"
+"""What the config.json of a plain model of timm's says, beside timm's schema, where protozoo has made it."""
 
 
 def not_a_bundle(where: str, names: Iterable[str]) -> BundleError:
@@ -31,13 +34,27 @@ def refuse_foreign(folder: Path) -> None:
     """Say what ``folder`` is where that is no bundle; nothing in it is loaded.
 
     Raises:
-        BundleError: it has no ``SHA256SUMS``, or its ``model.safetensors`` is a pickle.
+        BundleError: it has no ``SHA256SUMS``, was folded, or its ``model.safetensors`` is a pickle.
     """
     if not (folder / SUMS).is_file():
         raise not_a_bundle(str(folder), (file.name for file in folder.iterdir()))
+    if source := _folded_from(folder / "config.json"):
+        raise BundleError(
+            f"{folder} is a plain model of timm's, folded from {source}, and no bundle: load it by "
+            f"timm.create_model('local-dir:{folder}', pretrained=True), or give the bundle that it was folded from"
+        )
     weights = folder / _WEIGHTS
     if weights.is_file() and _is_pickle(weights):
         raise BundleError(f"{weights} is a pickle and not safetensors, and is never loaded: export the model again")
+
+
+def _folded_from(path: Path) -> str | None:
+    """The name of the bundle that a plain model was folded from; None where it is none, or cannot be read here."""
+    try:
+        config = json.loads(path.read_bytes())
+        return str(config[FOLDED_FROM]["name"])
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _is_pickle(path: Path) -> bool:

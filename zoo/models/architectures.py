@@ -24,13 +24,17 @@ from zoo.plugins import timm_cfgs
 
 
 class _Architecture(NamedTuple):
-    """One row: a class and its arguments, what timm's builder and timm's configuration say of it, and its backbone."""
+    """One row: a class and its arguments, what timm's builder and timm's configuration say of it, and its backbone.
+
+    ``plain`` is the architecture of timm's own that has the same backbone, with the same keys; None where none has.
+    """
 
     cls: type[PrototypeModel]
     args: dict[str, Any]
     builder: dict[str, Any]
     cfg: dict[str, Any]
     backbone: str
+    plain: str | None = None
 
     @property
     def doc(self) -> str:
@@ -107,6 +111,7 @@ def _resnet(depth: int) -> _Architecture:
         _features(5),
         _imagenet(0.875),
         f"ResNet-{depth} for 224-pixel images",
+        plain=f"resnet{depth}",
     )
 
 
@@ -126,6 +131,7 @@ _SWIN_TINY = _Architecture(
     },
     _imagenet(0.9, fixed_input_size=True, first_conv="patch_embed.proj"),
     "Swin-T for 224-pixel images, or for others with img_size",
+    plain="swin_tiny_patch4_window7_224",
 )
 
 # Arguments here are part of what a checkpoint means: never change one, add a name.
@@ -174,6 +180,12 @@ def _entrypoint(arch: str) -> Callable[..., PrototypeModel]:
 def architectures() -> tuple[str, ...]:
     """Names of the registered architectures."""
     return tuple(_ARCHITECTURES)
+
+
+def plain_architecture(name: str) -> str | None:
+    """The architecture of timm's own that has the backbone of ``name``, key by key; None where there is none."""
+    row = _ARCHITECTURES.get(name)
+    return None if row is None else row.plain
 
 
 for _name in _ARCHITECTURES:
