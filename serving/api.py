@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any, TypeVar
 
 import anyio
 from starlette.applications import Starlette
@@ -12,13 +13,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from serving.batcher import Embedded
-from serving.body import Form, read_form
+from serving.body import Form, read_form, read_json
 from serving.errors import ServingError, busy
 from serving.given import PARTS, given_prototypes
 from serving.metrics import Metrics
 from serving.query import check_names, classify_query, embed_format, verify_query
 from serving.runtime import Runtime, while_connected
 from serving.settings import Settings
+
+T = TypeVar("T")
 
 
 class Api:
@@ -45,7 +48,7 @@ class Api:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Open the bundle for as long as the app runs."""
         settings = self._read_settings()
-        async with Runtime.open(settings, self.metrics.batch_size.observe) as self._runtime:
+        async with Runtime.open(settings, self.metrics) as self._runtime:
             self._on_ready(settings)
             yield
         self._runtime = None
@@ -54,7 +57,7 @@ class Api:
         """POST /v1/classify."""
         runtime = self.running()
         query = classify_query(request.query_params, runtime.thresholds)
-        prototypes = runtime.prototype_set(query.set)
+        prototypes = await runtime.prototype_set(query.set)
         if query.set is not None:
             query.competing(prototypes)  # a mistake here is told before the images are read
         with self.permit():
@@ -124,13 +127,21 @@ class Api:
             self._requests -= 1
 
     async def form(self, request: Request, runtime: Runtime, parts: Sequence[str] = ()) -> Form:
-        """The body, within the limits of size and time."""
+        """A body of images, within the limits of size and time."""
         settings = runtime.settings
+        reading = read_form(request, max_bytes=settings.max_body_bytes, max_images=settings.max_images, parts=parts)
+        return await self._within_time(settings, reading)
+
+    async def json(self, request: Request, runtime: Runtime) -> Any:
+        """A body of JSON, within the limits of size and time."""
+        return await self._within_time(runtime.settings, read_json(request, runtime.settings.max_body_bytes))
+
+    @staticmethod
+    async def _within_time(settings: Settings, reading: Awaitable[T]) -> T:
+        """Read a body, or answer that it came too slowly."""
         try:
             with anyio.fail_after(settings.body_seconds):
-                return await read_form(
-                    request, max_bytes=settings.max_body_bytes, max_images=settings.max_images, parts=parts
-                )
+                return await reading
         except TimeoutError:
             raise ServingError(
                 "body_timeout", f"the body did not arrive within {settings.body_seconds} s", {"Connection": "close"}

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from serving.api import Api
-from serving.auth import READ, Authorised
+from serving.auth import READ, WRITE, Authorised
 from serving.errors import ServingError, error_response
+from serving.logs import Logged
 from serving.metrics import Measured
+from serving.openapi import DOCUMENT, serve_document
+from serving.sets import SetError
+from serving.sets_api import SetsApi
 from serving.settings import Settings
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -31,19 +35,23 @@ def create_app(
     """
     api = Api(read_settings, on_ready)
     routes = [
-        *_routes(api, "/v1/classify", "POST", api.classify),
-        *_routes(api, "/v1/embed", "POST", api.embed),
-        *_routes(api, "/v1/verify", "POST", api.verify),
-        *_routes(api, "/v1/model", "GET", api.model),
+        *_routes(api, "/v1/classify", {"POST": api.classify}, READ),
+        *_routes(api, "/v1/embed", {"POST": api.embed}, READ),
+        *_routes(api, "/v1/verify", {"POST": api.verify}, READ),
+        *_routes(api, "/v1/model", {"GET": api.model}),
         Route("/metrics", api.exposition, methods=["GET"]),
+        Route(DOCUMENT, serve_document, methods=["GET"]),
+        *_set_routes(api, SetsApi(api)),
         # The rest of /v1 is answered in JSON too; all of its paths together are one label of the metrics.
         Route("/v1/{path:path}", _Refuse(_UNKNOWN_PATH), middleware=_measured(api, "/v1/*")),
     ]
     app = Starlette(
         routes=routes,
+        middleware=[Middleware(Logged)],
         lifespan=api.lifespan,
         exception_handlers={
             ServingError: _answer_error,
+            SetError: _answer_set_error,
             ClientDisconnect: _answer_gone,
             Exception: _answer_unexpected,
         },
@@ -62,17 +70,43 @@ class _Refuse:
         await error_response(self._error)(scope, receive, send)
 
 
-_UNKNOWN_PATH = ServingError("not_found", "no such path; there are /v1/classify, /v1/embed, /v1/verify and /v1/model")
+_UNKNOWN_PATH = ServingError(
+    "not_found", "no such path; there are /v1/classify, /v1/embed, /v1/verify, /v1/model and /v1/sets"
+)
 
 
-def _routes(api: Api, path: str, method: str, handler: Handler) -> list[Route]:
-    """A route, and the refusal of other methods: the route for unknown paths would take them as its own."""
-    allowed = "GET, HEAD" if method == "GET" else method
-    refusal = ServingError("method_not_allowed", f"{path} takes {allowed} only", {"Allow": allowed})
+def _set_routes(api: Api, sets: SetsApi) -> list[Route]:
+    one = "/v1/sets/{set}"
+    of_class = f"{one}/classes/{{class}}"
     return [
-        Route(path, handler, methods=[method], middleware=[*_measured(api, path), _authorised(api, READ)]),
-        Route(path, _Refuse(refusal), middleware=_measured(api, path)),
+        *_routes(api, "/v1/sets", {"GET": sets.sets}),
+        *_routes(api, one, {"GET": sets.one, "DELETE": sets.delete}),
+        *_routes(api, f"{one}/prototypes", {"GET": sets.prototypes}),
+        *_routes(api, of_class, {"GET": sets.one_class, "PUT": sets.enrol, "DELETE": sets.delete_class}),
+        *_routes(api, f"{of_class}/examples", {"POST": sets.add}),
+        *_routes(api, f"{of_class}/examples/{{id}}", {"DELETE": sets.remove}),
+        *_routes(api, f"{of_class}/rename", {"POST": sets.rename}),
+        *_routes(api, f"{of_class}/merge", {"POST": sets.merge}),
     ]
+
+
+def _routes(api: Api, path: str, handlers: Mapping[str, Handler], access: str | None = None) -> list[Route]:
+    """The routes of a path, and the refusal of other methods: the route for unknown paths would take them as its own.
+
+    Whatever changes something asks for write access, unless ``access`` says otherwise.
+    """
+    routes = [
+        Route(
+            path,
+            handler,
+            methods=[method],
+            middleware=[*_measured(api, path), _authorised(api, access or (READ if method == "GET" else WRITE))],
+        )
+        for method, handler in handlers.items()
+    ]
+    allowed = ", ".join("GET, HEAD" if method == "GET" else method for method in handlers)
+    refusal = ServingError("method_not_allowed", f"{path} takes {allowed} only", {"Allow": allowed})
+    return [*routes, Route(path, _Refuse(refusal), middleware=_measured(api, path))]
 
 
 def _authorised(api: Api, access: str) -> Middleware:
@@ -86,6 +120,13 @@ def _measured(api: Api, route: str) -> list[Middleware]:
 async def _answer_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, ServingError)
     return error_response(error)
+
+
+async def _answer_set_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, SetError)
+    headers = {"Retry-After": "1"} if error.http_status == 503 else {}
+    body = {"error": {"code": error.code, "message": str(error)}}
+    return JSONResponse(body, error.http_status, headers)
 
 
 async def _answer_gone(_: Request, error: Exception) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,7 @@ class Embedded:
 class _Waiting:
     image: NDArray[np.uint8]
     future: asyncio.Future[Embedded]
+    since: float
 
 
 class Batcher:
@@ -44,7 +46,7 @@ class Batcher:
         shape: (H, W, 3) of every image.
         max_batch: most images in one call.
         max_queue: most images that wait; more are refused as "busy".
-        on_batch: told the size of every batch, for metrics.
+        on_batch: told of every batch its seconds on the device, and the seconds that each of its images has waited.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Batcher:
         *,
         max_batch: int = 32,
         max_queue: int = 256,
-        on_batch: Callable[[int], None] = lambda size: None,
+        on_batch: Callable[[float, Sequence[float]], None] = lambda seconds, waited: None,
     ) -> None:
         self._run = run
         self._shape = shape
@@ -96,7 +98,8 @@ class Batcher:
         if len(self._queue) + len(images) > self._max_queue:
             raise busy(f"{len(self._queue)} images wait for the model")
         loop = asyncio.get_running_loop()
-        waiting = [_Waiting(image, loop.create_future()) for image in images]
+        now = time.perf_counter()
+        waiting = [_Waiting(image, loop.create_future(), now) for image in images]
         self._queue.extend(waiting)
         self._arrived.set()
         return list(await asyncio.gather(*(item.future for item in waiting)))
@@ -132,8 +135,9 @@ class Batcher:
 
     async def _run_batch(self, batch: list[_Waiting]) -> None:
         images = np.stack([item.image for item in batch])
-        self._on_batch(len(batch))
+        started = time.perf_counter()
         outputs = await asyncio.get_running_loop().run_in_executor(self._device, self._run, images)
+        self._on_batch(time.perf_counter() - started, [started - item.since for item in batch])
         for item, embedding, cosines in zip(batch, outputs.embeddings, outputs.cosines, strict=True):
             if not item.future.done():
                 item.future.set_result(Embedded(embedding, cosines))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -13,6 +15,7 @@ from serving.errors import ServingError
 
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 FORM_TYPE = "multipart/form-data"
+JSON_TYPE = "application/json"
 FIELD = "image"
 _ACCEPT = {"Accept": ", ".join((*RAW_TYPES, FORM_TYPE))}
 _RAW_ALIASES = (*RAW_TYPES, "image/jpg")  # the last is wrong, and what many clients send
@@ -63,6 +66,25 @@ async def read_form(request: Request, *, max_bytes: int, max_images: int, parts:
     return await _form(request, stream, max_bytes, max_images, parts)
 
 
+async def read_json(request: Request, max_bytes: int) -> Any:
+    """Read a body of JSON.
+
+    Raises:
+        ServingError: it is declared as something else, too large, or malformed.
+    """
+    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    if declared != JSON_TYPE or request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ServingError(
+            "unsupported_media_type", f"send {JSON_TYPE} without Content-Encoding", {"Accept": JSON_TYPE}
+        )
+    _check_length(request.headers.get("content-length"), max_bytes)
+    data = b"".join([chunk async for chunk in _limited(request, max_bytes)])
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ServingError("malformed_body", "the body is not JSON") from error
+
+
 def _check_length(text: str | None, max_bytes: int) -> None:
     if text is not None and text.isdecimal() and int(text[:20]) > max_bytes:
         raise _too_large(max_bytes)
@@ -105,6 +127,8 @@ async def _form(
         form = await parser.parse()
     except MultiPartException as error:
         raise ServingError("malformed_body", f"the multipart body cannot be read: {error.message}") from error
+    except UnicodeError as error:  # Python's codecs are more than character sets, and `undefined` is one
+        raise ServingError("malformed_body", "the multipart body is not in the charset of its Content-Type") from error
     try:
         if not parser.ended:
             raise ServingError("malformed_body", "the multipart body ends before its closing boundary")
@@ -124,7 +148,8 @@ def _check_names(form: FormData, parts: Sequence[str]) -> None:
 
 
 async def _bytes(part: UploadFile | str) -> bytes:
-    return await part.read() if isinstance(part, UploadFile) else part.encode()
+    # What UTF-7 calls a text may hold half of a surrogate pair; whoever reads the part refuses it.
+    return await part.read() if isinstance(part, UploadFile) else part.encode(errors="surrogatepass")
 
 
 async def _files(form: FormData, max_images: int) -> list[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -18,6 +19,7 @@ NAME = "request"
 """What the answer calls such a set."""
 
 _LONGEST_NAME = 128
+_LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape one, and no answer could be encoded with it
 
 
 def given_prototypes(parts: Mapping[str, bytes], dim: int, max_classes: int) -> PrototypeSet | None:
@@ -57,7 +59,10 @@ def _read_npy(data: bytes) -> NDArray[np.generic]:
             if shape[0] * shape[1] * dtype.itemsize != len(data) - file.tell():
                 raise _invalid(f"`{ROWS}` does not hold the numbers that its header announces")
         array: NDArray[np.generic] = np.load(io.BytesIO(data), allow_pickle=False)
-    except (ValueError, KeyError, EOFError, OSError, SyntaxError) as error:
+    except ServingError:
+        raise
+    except Exception as error:
+        # The header is a Python literal, and NumPy lets pass whatever reading one raises: TypeError, RecursionError.
         raise _invalid(f"`{ROWS}` must be a .npy file as numpy.save writes it, without pickled objects") from error
     return array
 
@@ -80,8 +85,8 @@ def _names(data: bytes, count: int) -> list[str]:
         raise _invalid(f"`{NAMES}` must be a JSON list of {count} texts") from error
     if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
         raise _invalid(f"`{NAMES}` must be a JSON list of {count} texts, one for each row of `{ROWS}`")
-    if any(not name or len(name) > _LONGEST_NAME for name in names):
-        raise _invalid(f"every one of `{NAMES}` must have 1 to {_LONGEST_NAME} characters")
+    if any(not name or len(name) > _LONGEST_NAME or _LONE_SURROGATE.search(name) for name in names):
+        raise _invalid(f"every one of `{NAMES}` must have 1 to {_LONGEST_NAME} characters of Unicode")
     return names
 
 

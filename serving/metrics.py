@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.engine import BUCKETS
+from serving.given import NAME as GIVEN
+from serving.prototypes import DEFAULT
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_COSINES = tuple(step / 10 for step in range(-10, 11))
 
 
 class Metrics:
@@ -27,9 +31,36 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self.batch_size = Histogram(
-            "protozoo_batch_size", "Images in one call of the model", buckets=BUCKETS, registry=self._registry
+        self.batch_size = self._histogram("protozoo_batch_size", "Images in one call of the model", BUCKETS)
+        self.decode_seconds = self._histogram("protozoo_decode_seconds", "Time to decode one image", _SECONDS)
+        self.queue_seconds = self._histogram("protozoo_queue_seconds", "Time an image waits for the model", _SECONDS)
+        self.infer_seconds = self._histogram("protozoo_infer_seconds", "Time of one call of the model", _SECONDS)
+        self.best_cosine = Histogram(
+            "protozoo_best_cosine",
+            "Cosine to the prototype of the answer: it falls where images drift away from what was trained",
+            ("set",),
+            buckets=_COSINES,
+            registry=self._registry,
         )
+        self.answers = Counter(
+            "protozoo_answers", "Classified images, known or rejected", ("set", "known"), registry=self._registry
+        )
+
+    def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, meaning, buckets=buckets, registry=self._registry)
+
+    def observe_batch(self, seconds: float, waited: Sequence[float]) -> None:
+        """Count one call of the model, and how long each of its images has waited for it."""
+        self.batch_size.observe(len(waited))
+        self.infer_seconds.observe(seconds)
+        for one in waited:
+            self.queue_seconds.observe(one)
+
+    def observe_answer(self, name: str, cosine: float, *, known: bool) -> None:
+        """Count one classified image. Enrolled sets are one label together: their names are anybody's."""
+        label = name if name in (DEFAULT, GIVEN) else "enrolled"
+        self.best_cosine.labels(label).observe(cosine)
+        self.answers.labels(label, str(known).lower()).inc()
 
     def text(self) -> bytes:
         """The exposition in Prometheus' text format."""
@@ -47,6 +78,7 @@ class Measured:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; count it and its time."""
         status = 500
+        scope.setdefault("state", {})["route"] = self._route
         started = time.perf_counter()
 
         async def watched(message: Message) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from starlette.datastructures import QueryParams
 
 from serving.errors import ServingError
-from serving.prototypes import PrototypeSet
+from serving.prototypes import DEFAULT, PrototypeSet
 
 DEFAULT_K = 5
 
@@ -24,12 +24,14 @@ class ClassifyQuery:
         threshold: least cosine of a known class; None means none.
         labels: the only ones that compete, each value one or several with commas between; None means all.
         set: name of the prototypes that compete; None means the request's own where it brings some, else the model's.
+        exemplars: how many of the nearest examples of the best class to show; 0 means none.
     """
 
     k: int | None
     threshold: float | None
     labels: tuple[str, ...] | None
     set: str | None
+    exemplars: int
 
     def competing(self, prototypes: PrototypeSet) -> PrototypeSet:
         """The part of a set that the labels name.
@@ -66,10 +68,14 @@ def classify_query(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> 
     Raises:
         ServingError: a parameter is unknown, repeated, malformed or out of range.
     """
-    check_names(query, ("k", "threshold", "fpr", "labels", "set"), repeatable=("labels",))
-    labels = tuple(query.getlist("labels")) if "labels" in query else None
-    threshold = read_threshold(query, thresholds)
-    return ClassifyQuery(_k(query["k"]) if "k" in query else None, threshold, labels, query.get("set"))
+    check_names(query, ("k", "threshold", "fpr", "labels", "set", "explain", "n"), repeatable=("labels",))
+    return ClassifyQuery(
+        k=_count("k", query["k"]) if "k" in query else None,
+        threshold=read_threshold(query, thresholds),
+        labels=tuple(query.getlist("labels")) if "labels" in query else None,
+        set=query.get("set"),
+        exemplars=_exemplars(query),
+    )
 
 
 def verify_query(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> float | None:
@@ -119,10 +125,22 @@ def check_names(query: QueryParams, allowed: Sequence[str], repeatable: Sequence
             raise _invalid(f"query parameter {name} is given more than once")
 
 
-def _k(text: str) -> int:
+def _exemplars(query: QueryParams) -> int:
+    if "explain" not in query:
+        if "n" in query:
+            raise _invalid("n is the number of exemplars: it needs explain=exemplars")
+        return 0
+    if query["explain"] != "exemplars":
+        raise _invalid(f"explain must be exemplars; it is {query['explain'][:40]!r}")
+    if query.get("set", DEFAULT) == DEFAULT:
+        raise _invalid("explain needs set=NAME, an enrolled set: the model's own has no examples")
+    return _count("n", query.get("n", "3"))
+
+
+def _count(name: str, text: str) -> int:
     # isdecimal alone takes other scripts' digits, int() alone takes "1_0"; very long digits are refused by both.
     if not (text.isascii() and text.isdecimal() and len(text) <= 9) or int(text) < 1:
-        raise _invalid(f"k must be a whole number of 1 or more; it is {text[:40]!r}")
+        raise _invalid(f"{name} must be a whole number of 1 or more; it is {text[:40]!r}")
     return int(text)
 
 

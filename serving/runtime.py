@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import math
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, TypeVar
@@ -16,9 +16,12 @@ from starlette.requests import ClientDisconnect, Request
 from serving.batcher import Batcher, Embedded
 from serving.decoder import Decoder
 from serving.engine import BUCKETS, Engine
+from serving.enrolled import EnrolledSets
 from serving.errors import ServingError
-from serving.prototypes import DEFAULT, Answer, PrototypeSet
+from serving.metrics import Metrics
+from serving.prototypes import DEFAULT, PrototypeSet
 from serving.query import ClassifyQuery
+from serving.sets import Limits, ModelKey, SetStore
 from serving.settings import Settings
 from zoo.bundle import Bundle, find
 
@@ -35,10 +38,12 @@ class Runtime:
     prototypes: PrototypeSet
     decoder: Decoder
     batcher: Batcher
+    enrolled: EnrolledSets
+    metrics: Metrics
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, on_batch: Callable[[int], None]) -> AsyncIterator[Runtime]:
+    async def open(cls, settings: Settings, metrics: Metrics) -> AsyncIterator[Runtime]:
         """Load, check and warm up what ``settings`` name; at the end of the block let go of it.
 
         Raises:
@@ -54,16 +59,28 @@ class Runtime:
             max_pixels=settings.max_pixels,
             threads=settings.decode_threads,
             max_pending=settings.max_queue,
+            on_decoded=metrics.decode_seconds.observe,
         )
         size = bundle.preprocessing.size
         batcher = Batcher(
-            engine.run, (size, size, 3), max_batch=BUCKETS[-1], max_queue=settings.max_queue, on_batch=on_batch
+            engine.run,
+            (size, size, 3),
+            max_batch=BUCKETS[-1],
+            max_queue=settings.max_queue,
+            on_batch=metrics.observe_batch,
         )
+        key = ModelKey(bundle.sha256[bundle.weights_path.name], bundle.prototypes.shape[1])
+        store = SetStore.open(settings.database or None, key, Limits(classes=settings.max_classes))
         try:
-            async with batcher:
-                yield cls(settings, bundle, engine.provider, prototypes, decoder, batcher)
+            async with batcher, EnrolledSets(store) as enrolled:
+                yield cls(settings, bundle, engine.provider, prototypes, decoder, batcher, enrolled, metrics)
         finally:
             decoder.close()
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the weights."""
+        return self.bundle.sha256[self.bundle.weights_path.name]
 
     @property
     def dim(self) -> int:
@@ -82,7 +99,7 @@ class Runtime:
         return {
             "name": bundle.name,
             "revision": bundle.record["code_revision"],
-            "sha256": bundle.sha256[bundle.weights_path.name],
+            "sha256": self.sha256,
             "architecture": bundle.config["architecture"],
             "objective": bundle.record["objective"],
             "temperature": bundle.temperature,
@@ -119,18 +136,30 @@ class Runtime:
         """
         competing = query.competing(prototypes)
         answers = [
-            result.as_json() if isinstance(result, ServingError) else asdict(self._answer(result, query, competing))
+            result.as_json() if isinstance(result, ServingError) else self._answer(result, query, competing)
             for result in results
         ]
         return {"model": self.bundle.name, "set": competing.name, "results": answers}
 
-    def _answer(self, embedded: Embedded, query: ClassifyQuery, competing: PrototypeSet) -> Answer:
-        return competing.answer(
+    def _answer(self, embedded: Embedded, query: ClassifyQuery, competing: PrototypeSet) -> dict[str, Any]:
+        answer = competing.answer(
             competing.cosines(embedded.embedding, embedded.cosines),
             k=query.candidates(len(competing)),
             temperature=self.bundle.temperature,
             threshold=query.threshold,
         )
+        self.metrics.observe_answer(competing.name, answer.cosine, known=answer.known)
+        if not query.exemplars:
+            return asdict(answer)
+        best = answer.predictions[0].label
+        return asdict(answer) | {"exemplars": self._exemplars(embedded, competing.name, best, query.exemplars)}
+
+    def _exemplars(self, embedded: Embedded, name: str, label: str, count: int) -> list[dict[str, Any]]:
+        """The nearest stored examples of a class: why it was chosen."""
+        stored = self.enrolled.store.exemplars(name, label)
+        cosines = stored.embeddings @ embedded.embedding
+        nearest = np.argsort(-cosines, kind="stable")[:count]
+        return [{"id": stored.ids[index], "label": label, "cosine": float(cosines[index])} for index in nearest]
 
     def verified(self, first: Embedded, second: Embedded, threshold: float | None) -> dict[str, Any]:
         """The answer of /v1/verify: whether two images are of one class, without naming it."""
@@ -143,15 +172,14 @@ class Runtime:
             "same": None if threshold is None else cosine >= threshold,
         }
 
-    def prototype_set(self, name: str | None) -> PrototypeSet:
+    async def prototype_set(self, name: str | None) -> PrototypeSet:
         """A set by its name; None means the model's own.
 
         Raises:
-            ServingError: "not_found".
+            SetError: there is none, or it is another model's.
+            ServingError: "empty_set".
         """
-        if name not in (None, DEFAULT):
-            raise ServingError("not_found", f"there is no prototype set {name!r}; there is {DEFAULT!r}")
-        return self.prototypes
+        return self.prototypes if name in (None, DEFAULT) else await self.enrolled.get(name)
 
     def embeddings(self, results: Sequence[Embedded | ServingError], encoding: str) -> dict[str, Any]:
         """The answer of /v1/embed; ``encoding`` is "float" or "base64" (of little-endian float32)."""

@@ -12,6 +12,8 @@ import bentoml
 import click
 
 from serving.app import create_app
+from serving.logs import set_up
+from serving.openapi import DOCUMENT, Before
 from serving.settings import TIMEOUT_SECONDS, Settings
 
 
@@ -27,7 +29,13 @@ def _on_ready(settings: Settings) -> None:
         )
 
 
-app = create_app(Settings.from_environment, _on_ready)
+def _settings() -> Settings:
+    settings = Settings.from_environment()
+    set_up(settings.log)
+    return settings
+
+
+app = create_app(_settings, _on_ready)
 
 _HOME = Path(__file__).resolve().parent.parent
 # Inside of a Bento these packages are not installed; and the working directory is the user's, with anything in it.
@@ -43,6 +51,8 @@ _HOST = "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"
     # BentoML labels its metrics with the path as the client typed it, so that anyone can make it keep new time series
     # until memory ends. Its middleware stands outside of all of ours; the app's own /metrics has bounded labels.
     metrics={"enabled": False},
+    # The app writes its own lines, with the client's request id and without the names in a path.
+    logging={"access": {"enabled": False}},
 )
 @bentoml.asgi_app(app, path="/")
 class Protozoo:
@@ -58,3 +68,7 @@ class Protozoo:
     async def __is_ready__(self) -> bool:
         ready: bool = app.state.api.ready
         return ready
+
+
+# BentoML's own routes stand before a mounted app's.
+Protozoo.add_asgi_middleware(Before, first=app, paths=[DOCUMENT])  # type: ignore[attr-defined]

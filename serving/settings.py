@@ -11,6 +11,7 @@ from typing import Any
 from zoo.bundle import ProtozooError
 
 DEVICES = ("cpu", "cuda")
+LOGS = ("text", "json")
 MIB = 1 << 20
 TIMEOUT_SECONDS = 120
 """BentoML's own timeout, a backstop: the app's shorter ones answer in the shape of every other error."""
@@ -33,9 +34,12 @@ class Settings:
         decode_threads: threads that decode.
         body_seconds: time in which a body must have arrived.
         answer_seconds: time in which a whole body must have been answered.
+        database: where enrolled sets are kept: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; empty means
+            SQLite in the user's own folder for data.
         max_classes: most prototypes that a request may bring along, or a set may hold.
         read_token: where set, /v1 asks for it (or for the other) as a bearer token.
         write_token: where set, enrolment asks for it.
+        log: "text" or "json", the form of the lines on standard error.
         url: where clients reach the service; set by ``protozoo serve``, printed when ready. May be empty.
     """
 
@@ -49,14 +53,18 @@ class Settings:
     decode_threads: int = min(os.cpu_count() or 1, 16)
     body_seconds: int = 30
     answer_seconds: int = 30
+    database: str = field(default="", repr=False)
     max_classes: int = 10_000
     read_token: str = field(default="", repr=False)
     write_token: str = field(default="", repr=False)
+    log: str = "text"
     url: str = ""
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
             raise ProtozooError(f"{variable('device')} must be one of {', '.join(DEVICES)}; it is {self.device!r}")
+        if self.log not in LOGS:
+            raise ProtozooError(f"{variable('log')} must be one of {', '.join(LOGS)}; it is {self.log!r}")
         for number in _NUMBERS:
             if getattr(self, number) < 1:
                 raise ProtozooError(f"{variable(number)} must be 1 or more; it is {getattr(self, number)}")

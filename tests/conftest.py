@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,14 @@ from export.bundle import export_run
 from training.recipe import load_recipe
 from training.train import train
 from zoo.bundle import Bundle
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_sets_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Services that are started here keep what is enrolled in a folder of the tests'."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,11 @@ from starlette.testclient import TestClient
 
 from serving.app import create_app
 from serving.settings import Settings
+from tests.serving.sets.databases import database_url, postgresql
 from tests.tiny_bundle import make_tiny_bundle
 from zoo.bundle import Bundle
+
+__all__ = ["database_url", "postgresql"]
 
 Encode = Callable[..., bytes]
 

@@ -183,6 +183,30 @@ def test_metrics_have_one_label_for_all_unknown_paths(client):
     assert "/v1/a" not in text
 
 
+def test_metrics_show_where_the_time_goes_and_how_sure_answers_are(bundle, encode, tmp_path):
+    settings = Settings(str(bundle.path), database=f"sqlite:///{tmp_path}/sets.sqlite")
+    with TestClient(create_app(lambda: settings)) as client:
+        client.post("/v1/classify", files=form(encode(), encode(seed=1)))
+        client.put("/v1/sets/faces/classes/x", files=form(encode()))
+        post(client, encode(), set="faces")
+        post(client, encode(), threshold=1)
+        values = {}
+        for line in client.get("/metrics").text.splitlines():
+            if not line.startswith("#"):
+                name, _, value = line.rpartition(" ")
+                values[name] = float(value)
+    assert values['protozoo_answers_total{known="true",set="default"}'] == 2
+    assert values['protozoo_answers_total{known="false",set="default"}'] == 1
+    assert values['protozoo_answers_total{known="true",set="enrolled"}'] == 1
+    assert values["protozoo_decode_seconds_count"] == values["protozoo_queue_seconds_count"] == 5
+    assert values["protozoo_infer_seconds_count"] == values["protozoo_batch_size_count"] >= 4
+    assert values["protozoo_batch_size_sum"] == 5
+    assert values['protozoo_best_cosine_bucket{le="0.9",set="enrolled"}'] == 0
+    assert values['protozoo_best_cosine_bucket{le="+Inf",set="enrolled"}'] == 1
+    assert values['protozoo_best_cosine_bucket{le="+Inf",set="default"}'] == 3
+    assert not any("faces" in name for name in values)
+
+
 def test_a_broken_bundle_does_not_start(tmp_path):
     broken = make_tiny_bundle(tmp_path / "b", golden_shift=0.5)
     with pytest.raises(BundleError, match="golden"), TestClient(create_app(lambda: Settings(str(broken.path)))):

@@ -214,7 +214,7 @@ def test_row_20_unknown_query_parameters(client, encode):
 
 
 def test_row_21_unknown_set(client, encode):
-    assert_error(post(client, encode(), set="faces"), 404, "not_found")
+    assert_error(post(client, encode(), set="faces"), 404, "unknown_set")
     assert post(client, encode(), set="default").status_code == 200
 
 

@@ -1,0 +1,104 @@
+"""The enrolled sets as requests see them: immutable prototypes in memory, renewed when anybody has written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from starlette.concurrency import run_in_threadpool
+
+from serving.errors import ServingError
+from serving.prototypes import PrototypeSet
+from serving.sets import SetError, SetInfo, SetStore, Snapshot
+
+logger = logging.getLogger(__name__)
+
+POLL_SECONDS = 0.25
+"""How often the database is asked whether another worker or replica has written."""
+
+
+class EnrolledSets:
+    """Prototype sets of a store, held in memory. Use as an async context manager.
+
+    While the database is away, what is in memory goes on answering.
+
+    Args:
+        store: closed at the end of the block.
+    """
+
+    def __init__(self, store: SetStore) -> None:
+        self.store = store
+        self._known: dict[str, tuple[Snapshot, PrototypeSet]] = {}
+        self._revision = -1
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> EnrolledSets:
+        self._revision = await run_in_threadpool(self.store.revision)
+        self._task = asyncio.create_task(self._watch(), name="enrolled sets")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await run_in_threadpool(self.store.close)
+
+    async def get(self, name: str) -> PrototypeSet:
+        """The prototypes of a set.
+
+        Raises:
+            SetError: there is no such set, or it is another model's.
+            ServingError: "empty_set".
+        """
+        prototypes = (await self._entry(name))[1]
+        if not len(prototypes):
+            raise ServingError("empty_set", f"the prototype set {name!r} has no classes; enrol one first")
+        return prototypes
+
+    async def snapshot(self, name: str) -> Snapshot:
+        """A set's prototypes with their versions and counts.
+
+        Raises:
+            SetError: there is no such set, or it is another model's.
+        """
+        return (await self._entry(name))[0]
+
+    async def _entry(self, name: str) -> tuple[Snapshot, PrototypeSet]:
+        if name in self._known:
+            return self._known[name]
+        revision = self._revision
+        entry = await run_in_threadpool(self._read, name)
+        if revision == self._revision:  # else it may be older than what has been noticed meanwhile
+            self._known[name] = entry
+        return entry
+
+    def _read(self, name: str) -> tuple[Snapshot, PrototypeSet]:
+        snapshot = self.store.snapshot(name)
+        prototypes = PrototypeSet.whole(snapshot.rows, snapshot.labels, name=name)
+        _ = prototypes.smallest_angle  # in this thread, and not in every request's
+        return snapshot, prototypes
+
+    def forget(self, name: str) -> None:
+        """Read a set anew when it is asked for next: this process has written to it."""
+        self._known.pop(name, None)
+
+    async def _watch(self) -> None:
+        away = False
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            try:
+                revision = await run_in_threadpool(self.store.revision)
+                if revision != self._revision:
+                    self._drop_changed(await run_in_threadpool(self.store.list_sets), revision)
+                if away:
+                    logger.warning("the database of prototype sets answers again")
+                away = False
+            except SetError as error:
+                if not away:
+                    logger.warning("%s; sets in memory go on answering, nothing can be enrolled", error)
+                away = True
+
+    def _drop_changed(self, infos: list[SetInfo], revision: int) -> None:
+        versions = {info.name: info.version for info in infos}
+        self._known = {name: entry for name, entry in self._known.items() if entry[0].version == versions.get(name)}
+        self._revision = revision

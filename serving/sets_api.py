@@ -1,0 +1,306 @@
+"""The handlers of prototype sets: enrolment, and what can be done with what was enrolled."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from serving.api import Api
+from serving.batcher import Embedded
+from serving.body import JSON_TYPE
+from serving.enrolled import EnrolledSets
+from serving.errors import ServingError
+from serving.prototypes import DEFAULT
+from serving.query import check_names
+from serving.runtime import Runtime
+from serving.sets import ClassState, SetInfo, Snapshot
+
+
+class SetsApi:
+    """The handlers below /v1/sets.
+
+    Args:
+        api: whose runtime, limits and batcher they share.
+    """
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+
+    async def sets(self, request: Request) -> Response:
+        """GET /v1/sets."""
+        check_names(request.query_params, ())
+        runtime = self._api.running()
+        infos = await run_in_threadpool(runtime.enrolled.store.list_sets)
+        return JSONResponse({"sets": [_default_info(runtime), *(_info(info, runtime) for info in infos)]})
+
+    async def one(self, request: Request) -> Response:
+        """GET /v1/sets/{set}."""
+        check_names(request.query_params, ())
+        runtime, name = self._api.running(), request.path_params["set"]
+        if name == DEFAULT:
+            classes = [{"label": label} for label in runtime.prototypes.labels]
+            return JSONResponse({**_default_info(runtime), "classes": classes})
+        info = await run_in_threadpool(runtime.enrolled.store.get_set, name)
+        snapshot = await runtime.enrolled.snapshot(name)
+        answer = {**_info(info, runtime), "version": snapshot.version, "classes": _classes(snapshot)}
+        return JSONResponse(answer, headers=_tag(snapshot.version))
+
+    async def delete(self, request: Request) -> Response:
+        """DELETE /v1/sets/{set}."""
+        check_names(request.query_params, ())
+        enrolled, name = self._enrolled(request)
+        await run_in_threadpool(enrolled.store.delete_set, name, if_match=_if_match(request))
+        enrolled.forget(name)
+        return Response(status_code=204)
+
+    async def prototypes(self, request: Request) -> Response:
+        """GET /v1/sets/{set}/prototypes."""
+        check_names(request.query_params, ("format",))
+        chosen = request.query_params.get("format", "json")
+        if chosen not in ("json", "npy"):
+            raise ServingError("invalid_parameter", f"format must be json or npy; it is {chosen[:40]!r}")
+        found = await self._api.running().prototype_set(request.path_params["set"])
+        if chosen == "json":
+            return JSONResponse({"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()})
+        buffer = io.BytesIO()
+        np.save(buffer, found.rows, allow_pickle=False)
+        return Response(buffer.getvalue(), media_type="application/x-npy")
+
+    async def enrol(self, request: Request) -> Response:
+        """PUT /v1/sets/{set}/classes/{class}."""
+        return await self._examples(request, "enrol")
+
+    async def add(self, request: Request) -> Response:
+        """POST /v1/sets/{set}/classes/{class}/examples."""
+        return await self._examples(request, "add")
+
+    async def _examples(self, request: Request, verb: str) -> Response:
+        check_names(request.query_params, ("keep",))
+        keep = request.query_params.get("keep", "nothing")
+        if keep not in ("nothing", "images"):
+            raise ServingError("invalid_parameter", f"keep must be nothing or images; it is {keep[:40]!r}")
+        enrolled, name = self._enrolled(request)
+        label = request.path_params["class"]
+        with self._api.permit():
+            embeddings, images = await self._embeddings(request)
+            if keep == "images" and images is None:
+                raise ServingError("invalid_parameter", "keep=images needs images; embeddings were sent")
+            options: dict[str, Any] = {
+                "key": request.headers.get("idempotency-key"),
+                "images": images if keep == "images" else None,
+                "content": None if images is None else _digest(images, keep),
+            }
+            if verb == "enrol":
+                _refuse_if_match(request)
+                state = await run_in_threadpool(enrolled.store.enrol, name, label, embeddings, **options)
+            else:
+                options["if_match"] = _if_match(request)
+                state = await run_in_threadpool(enrolled.store.add_examples, name, label, embeddings, **options)
+        return await self._changed(enrolled, name, state, 201 if verb == "enrol" else 200)
+
+    async def _embeddings(self, request: Request) -> tuple[Any, list[bytes] | None]:
+        """(embeddings, images) of a body; images are None where the client embedded them itself."""
+        runtime = self._api.running()
+        if request.headers.get("content-type", "").split(";")[0].strip().lower() == JSON_TYPE:
+            return _sent_embeddings(await self._api.json(request, runtime)), None
+        form = await self._api.form(request, runtime)
+        results = await self._api.embedded(request, runtime, form.images)
+        return [_embedding(result, index, len(results)) for index, result in enumerate(results)], form.images
+
+    async def one_class(self, request: Request) -> Response:
+        """GET /v1/sets/{set}/classes/{class}."""
+        check_names(request.query_params, ())
+        enrolled, name = self._enrolled(request)
+        state = await run_in_threadpool(enrolled.store.get_class, name, request.path_params["class"])
+        return await self._state(enrolled, name, state)
+
+    async def delete_class(self, request: Request) -> Response:
+        """DELETE /v1/sets/{set}/classes/{class}."""
+        check_names(request.query_params, ())
+        enrolled, name = self._enrolled(request)
+        label = request.path_params["class"]
+        await run_in_threadpool(enrolled.store.delete_class, name, label, if_match=_if_match(request))
+        enrolled.forget(name)
+        return Response(status_code=204)
+
+    async def remove(self, request: Request) -> Response:
+        """DELETE /v1/sets/{set}/classes/{class}/examples/{id}."""
+        check_names(request.query_params, ())
+        enrolled, name = self._enrolled(request)
+        label, example = request.path_params["class"], _example_id(request.path_params["id"])
+        store = enrolled.store
+        state = await run_in_threadpool(store.remove_examples, name, label, [example], if_match=_if_match(request))
+        return await self._changed(enrolled, name, state)
+
+    async def rename(self, request: Request) -> Response:
+        """POST /v1/sets/{set}/classes/{class}/rename."""
+        return await self._moved(request, "to")
+
+    async def merge(self, request: Request) -> Response:
+        """POST /v1/sets/{set}/classes/{class}/merge."""
+        return await self._moved(request, "into")
+
+    async def _moved(self, request: Request, field: str) -> Response:
+        check_names(request.query_params, ())
+        enrolled, name = self._enrolled(request)
+        runtime, label = self._api.running(), request.path_params["class"]
+        body = await self._api.json(request, runtime)
+        if not isinstance(body, dict) or set(body) != {field} or not isinstance(body[field], str):
+            raise ServingError("malformed_body", f'send {{"{field}": "name of a class"}}')
+        work = enrolled.store.rename_class if field == "to" else enrolled.store.merge_classes
+        state = await run_in_threadpool(work, name, label, body[field], if_match=_if_match(request))
+        return await self._changed(enrolled, name, state)
+
+    def _enrolled(self, request: Request) -> tuple[EnrolledSets, str]:
+        name = request.path_params["set"]
+        if name == DEFAULT:
+            raise ServingError("read_only", f"{DEFAULT!r} is the model's own set: no examples, and no changes")
+        return self._api.running().enrolled, name
+
+    async def _changed(self, enrolled: EnrolledSets, name: str, state: ClassState, status: int = 200) -> Response:
+        enrolled.forget(name)
+        return await self._state(enrolled, name, state, status)
+
+    async def _state(self, enrolled: EnrolledSets, name: str, state: ClassState, status: int = 200) -> Response:
+        answer = _state_json(name, state, await enrolled.snapshot(name))
+        return JSONResponse(answer, status, _tag(state.version))
+
+
+def _default_info(runtime: Runtime) -> dict[str, Any]:
+    return {
+        "name": DEFAULT,
+        "weights_sha256": runtime.sha256,
+        "usable": True,
+        "read_only": True,
+        "version": 0,
+        "class_count": len(runtime.prototypes),
+        "example_count": 0,
+    }
+
+
+def _info(info: SetInfo, runtime: Runtime) -> dict[str, Any]:
+    return {
+        "name": info.name,
+        "weights_sha256": info.model.weights_sha256,
+        "usable": info.model.weights_sha256 == runtime.sha256,
+        "read_only": False,
+        "version": info.version,
+        "class_count": info.classes,
+        "example_count": info.examples,
+        "image_bytes": info.image_bytes,
+        "created": info.created.isoformat(),
+        "updated": info.updated.isoformat(),
+    }
+
+
+def _classes(snapshot: Snapshot) -> list[dict[str, Any]]:
+    spreads = np.linalg.norm(snapshot.sums, axis=1) / snapshot.counts
+    return [
+        {"label": label, "n": int(n), "version": int(version), "spread": min(float(spread), 1.0)}
+        for label, n, version, spread in zip(snapshot.labels, snapshot.counts, snapshot.versions, spreads, strict=True)
+    ]
+
+
+def _state_json(name: str, state: ClassState, snapshot: Snapshot) -> dict[str, Any]:
+    nearest = _nearest(state, snapshot)
+    return {
+        "set": name,
+        "label": state.label,
+        "n": state.n,
+        "version": state.version,
+        "set_version": state.set_version,
+        "spread": state.spread,
+        "nearest": nearest,
+        "warning": _warning(state, nearest),
+        "examples": list(state.example_ids),
+    }
+
+
+def _nearest(state: ClassState, snapshot: Snapshot) -> dict[str, Any] | None:
+    """The other class of the set whose prototype is nearest."""
+    others = [index for index, label in enumerate(snapshot.labels) if label != state.label]
+    if not others:
+        return None
+    cosines = snapshot.rows[others] @ state.prototype
+    best = int(cosines.argmax())
+    return {"label": snapshot.labels[others[best]], "cosine": float(cosines[best])}
+
+
+def _warning(state: ClassState, nearest: dict[str, Any] | None) -> str | None:
+    """What makes mistakes likely: a class that scatters as far as half of the way to the next."""
+    if nearest and _angle(state.spread) >= _angle(nearest["cosine"]) / 2:
+        return (
+            f"the examples lie {_angle(state.spread):.0f} degrees from their mean, and the prototype of "
+            f"{nearest['label']!r} {_angle(nearest['cosine']):.0f} degrees: images of one will be taken for the other"
+        )
+    if state.n == 1:
+        return "one example says nothing about how far the class scatters; add some"
+    return None
+
+
+def _angle(cosine: float) -> float:
+    return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
+
+
+def _embedding(result: Embedded | ServingError, index: int, count: int) -> Any:
+    if not isinstance(result, ServingError):
+        return result.embedding
+    if count == 1:
+        raise result
+    raise ServingError(result.code, f"image {index + 1} of {count}: {result.message}; nothing was enrolled")
+
+
+def _sent_embeddings(body: Any) -> Any:
+    if not isinstance(body, dict) or set(body) != {"embeddings"}:
+        raise ServingError("malformed_body", 'send {"embeddings": [[...], ...]}, or images')
+    rows = body["embeddings"]
+    numbers = isinstance(rows, list) and all(
+        isinstance(row, list) and all(type(number) in (int, float) for number in row) for row in rows
+    )
+    if not numbers:
+        raise ServingError("invalid_examples", "embeddings must be a list of lists of numbers")
+    try:
+        return [[float(number) for number in row] for row in rows]
+    except OverflowError:
+        raise ServingError("invalid_examples", "embeddings hold a number that is too large") from None
+
+
+def _digest(images: Sequence[bytes], keep: str) -> bytes:
+    """What the client sent, for telling a retry from a reused key."""
+    digests = [hashlib.sha256(image).hexdigest() for image in images]
+    return json.dumps([keep, digests]).encode()
+
+
+def _example_id(text: str) -> int:
+    if not re.fullmatch("[0-9]{1,18}", text):  # int() refuses some thousand digits, and so would the route's converter
+        raise ServingError("not_found", f"no example can have the id {text[:40]!r}")
+    return int(text)
+
+
+def _if_match(request: Request) -> int | None:
+    text = request.headers.get("if-match", "*").strip()
+    if text == "*":
+        return None
+    found = re.fullmatch(r'"?([0-9]{1,18})"?', text)
+    if not found:
+        raise ServingError("invalid_parameter", f"If-Match must be the version that was read; it is {text[:40]!r}")
+    return int(found[1])
+
+
+def _refuse_if_match(request: Request) -> None:
+    if "if-match" in request.headers:
+        raise ServingError("invalid_parameter", "If-Match means nothing for a class that is yet to be made")
+
+
+def _tag(version: int) -> dict[str, str]:
+    return {"ETag": f'"{version}"'}

@@ -1,0 +1,294 @@
+"""The client against the app itself: sync over TestClient's transport, async over httpx's."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from serving.client import AsyncClient, Classification, Client, Prototypes, ServiceError
+from tests.serving.talk import in_process
+
+URL = "http://127.0.0.1"
+
+
+class InLoop:
+    """An :class:`AsyncClient` of the app's own loop, called as if it were the sync one."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def __getattr__(self, verb):
+        def call(*arguments, **options):
+            async def scenario():
+                async with AsyncClient(URL, transport=httpx.ASGITransport(self._client.app)) as mine:
+                    return await getattr(mine, verb)(*arguments, **options)
+
+            return self._client.portal.call(scenario)
+
+        return call
+
+
+class Through(httpx.BaseTransport):
+    """From the client's httpx to the app, by TestClient, which may speak another httpx inside."""
+
+    def __init__(self, client):
+        self._client = client
+
+    def handle_request(self, request):
+        answer = self._client.request(
+            request.method, str(request.url), content=request.read(), headers=dict(request.headers)
+        )
+        return httpx.Response(answer.status_code, headers=dict(answer.headers), content=answer.content)
+
+
+@pytest.fixture(params=["sync", "async"])
+def service(request, client):
+    return Client(URL, transport=Through(client)) if request.param == "sync" else InLoop(client)
+
+
+@pytest.fixture
+def name(request):
+    return f"client-{abs(hash(request.node.name))}"
+
+
+@pytest.fixture
+def pictures(encode, tmp_path):
+    """The same image as a path, a text, bytes and a PIL image."""
+    data = encode("PNG")
+    path = tmp_path / "image.png"
+    path.write_bytes(data)
+    return [path, str(path), data, Image.open(path)]
+
+
+def test_one_image_gives_one_answer_and_a_list_gives_a_list(service, client, encode, pictures):
+    expected = client.post("/v1/classify?k=2", files=[("image", ("x", encode("PNG")))]).json()["results"][0]
+    for picture in pictures:
+        answer = service.classify(picture, k=2)
+        assert isinstance(answer, Classification)
+        assert (answer.label, answer.cosine) == (expected["label"], expected["cosine"])
+        assert [prediction.label for prediction in answer.predictions] == [p["label"] for p in expected["predictions"]]
+    several = service.classify(pictures)
+    assert [answer.label for answer in several] == [expected["label"]] * 4
+    assert [type(answer) for answer in service.classify([pictures[0]])] == [Classification]
+
+
+def test_a_bad_image_among_good_ones_is_an_error_in_its_place(service, encode):
+    good, bad = service.classify([encode(), b"text"])
+    assert good.known
+    assert (bad.code, bad.status) == ("unsupported_media_type", 200)
+    with pytest.raises(ServiceError) as caught:
+        service.classify(b"text")
+    assert (caught.value.code, caught.value.status) == ("unsupported_media_type", 415)
+
+
+def test_options_reach_the_service(service, bundle, encode):
+    assert {p.label for p in service.classify(encode(), labels=["cat", "tench, Tinca tinca"]).predictions} == {
+        "cat",
+        "tench, Tinca tinca",
+    }
+    assert not service.classify(encode(), threshold=1).known
+    assert service.classify(encode(), threshold=1).label is None
+    assert service.classify(encode(), fpr=0.05, k=1).known
+    own = service.classify(encode(), prototypes=np.eye(8)[:2], names=["a", "b"])
+    assert {p.label for p in own.predictions} == {"a", "b"}
+
+
+def test_embeddings_are_unit_rows(service, client, encode):
+    one = service.embed(encode())
+    both = service.embed([encode(), encode(seed=1)])
+    assert (one.shape, both.shape, both.dtype) == ((8,), (2, 8), np.float32)
+    np.testing.assert_array_equal(both[0], one)
+    np.testing.assert_allclose(np.linalg.norm(both, axis=1), 1, atol=1e-6)
+    verified = service.verify(encode(), encode(seed=1), threshold=0.5)
+    assert verified.cosine == pytest.approx(float(both[0] @ both[1]), abs=1e-6)
+    assert verified.same == (verified.cosine >= 0.5)
+    with pytest.raises(ServiceError, match="not an image"):
+        service.embed([encode(), b"text"])
+
+
+def test_the_life_of_a_set(service, bundle, encode, name):
+    made = service.enrol(name, "x/ü"[2:] + " y", [encode(), encode(seed=1)])
+    assert (made.set, made.label, made.n, made.nearest) == (name, "ü y", 2, None)
+    more = service.add_examples(name, "ü y", encode(seed=2), if_match=made.version)
+    assert more.n == 3
+    assert service.remove_example(name, "ü y", more.examples[-1]).examples == made.examples
+    other = service.enrol(name, "z", embeddings=np.eye(8)[0])
+    assert other.nearest[0] == "ü y"
+    assert "one example" in other.warning or "degrees" in other.warning
+    assert service.classify(encode(), set=name, exemplars=1).exemplars[0].cosine <= 1.000001
+    assert service.rename_class(name, "z", "w").label == "w"
+    assert service.get_class(name, "w").n == 1
+    assert service.merge_class(name, "w", "ü y").n == 3
+    rows = service.prototypes(name)
+    assert isinstance(rows, Prototypes)
+    assert (rows.labels, rows.rows.shape) == (("ü y",), (1, 8))
+    info = {one.name: one for one in service.sets()}
+    assert (info[name].class_count, info[name].usable, info["default"].read_only) == (1, True, True)
+    with pytest.raises(ServiceError) as caught:
+        service.delete_class(name, "ü y", if_match=1)
+    assert (caught.value.code, caught.value.status) == ("stale_version", 412)
+    assert service.delete_class(name, "ü y") is None
+    assert service.delete_set(name) is None
+    with pytest.raises(ServiceError, match="no prototype set"):
+        service.prototypes(name)
+    assert service.prototypes().labels == bundle.labels
+    assert service.model()["name"] == bundle.name
+
+
+def test_images_or_embeddings_but_not_both(service, encode, name):
+    for given in ({}, {"images": encode(), "embeddings": np.eye(8)}):
+        with pytest.raises(ValueError, match="images or embeddings"):
+            service.enrol(name, "x", **given)
+    with pytest.raises(ValueError, match="one image or more"):
+        service.classify([])
+
+
+# ---- retries
+
+
+class Flaky(httpx.BaseTransport):
+    """Does what ``script`` says, one entry a request; None passes the request on."""
+
+    def __init__(self, script, transport=None):
+        self.script, self.transport, self.requests = list(script), transport, []
+
+    def handle_request(self, request):
+        self.requests.append(request)
+        step = self.script.pop(0) if self.script else None
+        if isinstance(step, Exception):
+            raise step
+        if step == "answer lost":
+            self.transport.handle_request(request)
+            raise httpx.ReadError("lost")
+        return step or self.transport.handle_request(request)
+
+
+def busy(status=503, after="0", code="busy"):
+    body = {"error": {"code": code, "message": "later"}}
+    return httpx.Response(status, json=body, headers={"Retry-After": after})
+
+
+def flaky(client, *script, **options):
+    transport = Flaky(script, Through(client))
+    return Client(URL, transport=transport, **options), transport
+
+
+def test_a_busy_service_is_asked_again(client, encode):
+    for first in (busy(), busy(429), httpx.ConnectError("refused"), httpx.ReadError("lost")):
+        service, transport = flaky(client, first)
+        assert service.classify(encode()).known
+        assert len(transport.requests) == 2
+
+
+def test_attempts_end(client, encode):
+    service, transport = flaky(client, *[busy() for _ in range(9)], attempts=3)
+    with pytest.raises(ServiceError) as caught:
+        service.classify(encode())
+    assert (caught.value.code, caught.value.status, len(transport.requests)) == ("busy", 503, 3)
+    service, transport = flaky(client, *[httpx.ConnectError("refused")] * 9, attempts=2)
+    with pytest.raises(ServiceError, match="no answer") as caught:
+        service.model()
+    assert (caught.value.code, caught.value.status, len(transport.requests)) == ("unreachable", 0, 2)
+
+
+def test_a_mistake_is_not_sent_again(client):
+    service, transport = flaky(client)
+    with pytest.raises(ServiceError):
+        service.classify(b"text")
+    assert len(transport.requests) == 1
+
+
+def test_what_was_enrolled_though_the_answer_was_lost_is_not_enrolled_twice(client, encode, name):
+    service, transport = flaky(client, "answer lost", None, "answer lost")
+    assert service.enrol(name, "x", encode()).n == 1
+    assert service.add_examples(name, "x", encode(seed=1)).n == 2
+    keys = [request.headers["idempotency-key"] for request in transport.requests]
+    assert keys[0] == keys[1] != keys[2] == keys[3]
+    assert service.enrol(name, "y", encode(), key="mine").n == 1
+    assert transport.requests[-1].headers["idempotency-key"] == "mine"
+
+
+def test_what_deletes_is_sent_again_only_where_nothing_was_done(client, encode, name):
+    service, transport = flaky(client)
+    service.enrol(name, "x", encode())
+    transport.script = [busy(), httpx.ConnectError("refused"), None]
+    service.rename_class(name, "x", "y")
+    transport.script = ["answer lost"]
+    before = len(transport.requests)
+    with pytest.raises(ServiceError, match="no answer"):
+        service.delete_class(name, "y")
+    assert len(transport.requests) == before + 1
+    transport.script = [busy(code="database_away")]
+    with pytest.raises(ServiceError) as caught:
+        service.delete_set(name)
+    assert caught.value.code == "database_away"
+
+
+def test_the_service_s_wish_to_wait_is_kept(client, monkeypatch, encode):
+    slept = []
+    monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
+    service, _ = flaky(client, busy(after="7"), busy(after="9999"), busy(after="soon"))
+    service.classify(encode())
+    assert slept[:2] == [7, 30]
+    assert slept[2] <= 5
+
+
+def test_async_retries_too(client, encode):
+    class AsyncFlaky(httpx.AsyncBaseTransport):
+        calls = 0
+
+        async def handle_async_request(self, request):
+            self.calls += 1
+            if self.calls == 1:
+                raise httpx.ConnectError("refused")
+            return busy() if self.calls == 2 else httpx.Response(200, json={"name": "m"})
+
+    async def scenario():
+        async with AsyncClient(URL, transport=AsyncFlaky()) as service:
+            return await service.model()
+
+    assert asyncio.run(scenario()) == {"name": "m"}
+
+
+def test_an_answer_that_is_not_the_service_s_is_told(client):
+    proxy = httpx.Response(502, text="<html>bad gateway</html>")
+    service, _ = flaky(client, proxy)
+    with pytest.raises(ServiceError, match="502") as caught:
+        service.model()
+    assert caught.value.code == "http_error"
+
+
+def test_the_token_is_sent(client):
+    service, transport = flaky(client, token="secret")
+    service.model()
+    assert transport.requests[0].headers["authorization"] == "Bearer secret"
+
+
+def test_an_answer_with_new_fields_is_read(client, encode):
+    answer = client.post("/v1/classify", files=[("image", ("x", encode()))]).json()
+    answer["results"][0] |= {"novelty": 1}
+    answer["results"][0]["predictions"][0] |= {"novelty": 1}
+    service, _ = flaky(client, httpx.Response(200, content=json.dumps(answer)))
+    assert service.classify(encode()).known
+
+
+def test_the_client_needs_nothing_of_the_service():
+    code = (
+        "import sys, serving.client; print({'torch', 'bentoml', 'starlette', 'onnxruntime', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+def test_in_process_helper_and_client_agree(client):
+    async def scenario(other):
+        return (await other.get("/v1/model")).json()
+
+    assert in_process(client, scenario) == Client(URL, transport=Through(client)).model()
