@@ -59,6 +59,7 @@ class Runtime:
             max_pixels=settings.max_pixels,
             threads=settings.decode_threads,
             max_pending=settings.max_queue,
+            mode=settings.decode,
             on_decoded=metrics.decode_seconds.observe,
         )
         size = bundle.preprocessing.size

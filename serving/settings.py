@@ -11,6 +11,7 @@ from typing import Any
 from zoo.bundle import ProtozooError
 
 DEVICES = ("cpu", "cuda")
+DECODES = ("exact", "fast")
 LOGS = ("text", "json")
 MIB = 1 << 20
 TIMEOUT_SECONDS = 120
@@ -31,6 +32,7 @@ class Settings:
         max_images: most images in one request.
         max_requests: most requests at a time, each of which may hold a body in memory.
         max_queue: most images that wait for the device.
+        decode: "exact" (equal to timm's evaluation) or "fast" (large JPEGs are decoded at a part of their size).
         decode_threads: threads that decode.
         body_seconds: time in which a body must have arrived.
         answer_seconds: time in which a whole body must have been answered.
@@ -57,14 +59,16 @@ class Settings:
     max_classes: int = 10_000
     read_token: str = field(default="", repr=False)
     write_token: str = field(default="", repr=False)
+    decode: str = "exact"
     log: str = "text"
     url: str = ""
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise ProtozooError(f"{variable('device')} must be one of {', '.join(DEVICES)}; it is {self.device!r}")
-        if self.log not in LOGS:
-            raise ProtozooError(f"{variable('log')} must be one of {', '.join(LOGS)}; it is {self.log!r}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ProtozooError(
+                    f"{variable(name)} must be one of {', '.join(choices)}; it is {getattr(self, name)!r}"
+                )
         for number in _NUMBERS:
             if getattr(self, number) < 1:
                 raise ProtozooError(f"{variable(number)} must be 1 or more; it is {getattr(self, number)}")
@@ -101,6 +105,7 @@ class Settings:
         return cls(**given)
 
 
+_CHOICES = {"device": DEVICES, "decode": DECODES, "log": LOGS}
 _NUMBERS = (
     "max_body_bytes",
     "max_pixels",

@@ -4,6 +4,7 @@ import asyncio
 import io
 import threading
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from PIL import Image
 
 from serving.decoder import FORMATS, Decoder
 from serving.errors import ServingError
+from zoo.bundle import Preprocessing
 
 
 @pytest.fixture
@@ -124,3 +126,61 @@ def test_too_many_pending_are_refused_and_permits_come_back(decoder, encode, mon
 
     error = asyncio.run(scenario())
     assert (error.status, "Retry-After" in error.headers) == (503, True)
+
+
+def photograph(width, height, mode="RGB", quality=92):
+    """A JPEG with structure at every scale, as photographs have, and not the noise of encode()."""
+    generator = np.random.default_rng(0)
+    layers = [
+        np.asarray(
+            Image.fromarray(generator.integers(0, 256, (size * 3 // 4, size, 3), dtype=np.uint8)).resize(
+                (width, height)
+            )
+        )
+        / size**0.5
+        for size in (4, 8, 16, 32, 64, 128, 256)
+    ]
+    picture = np.sum(layers, axis=0)
+    pixels = (255 * (picture - picture.min()) / np.ptp(picture)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+def test_fast_is_within_a_few_grey_levels_of_exact_on_a_large_jpeg(fast, exact, mode):
+    data = photograph(1600, 1200, mode)
+    apart = np.abs(fast.decode(data).astype(int) - exact.decode(data))
+    assert 0 < apart.max() <= 6
+    assert apart.mean() < 1
+
+
+def test_fast_decodes_a_part_of_the_pixels(fast, monkeypatch):
+    sizes = []
+    pixels = Preprocessing.pixels
+    monkeypatch.setattr(Preprocessing, "pixels", lambda self, image: (sizes.append(image.size), pixels(self, image))[1])
+    fast.decode(photograph(1600, 1200))
+    assert sizes == [(800, 600)]  # twice 256 fits into a half and not into a quarter
+
+
+@pytest.mark.parametrize("size", [(500, 375), (300, 900)])
+def test_fast_is_exact_where_there_is_nothing_to_leave_out(fast, exact, size, encode):
+    for data in (photograph(*size), encode("PNG", 1600, 1200)):
+        np.testing.assert_array_equal(fast.decode(data), exact.decode(data))
+
+
+@pytest.fixture
+def exact():
+    with closing(at_224("exact")) as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def fast():
+    with closing(at_224("fast")) as decoder:
+        yield decoder
+
+
+def at_224(mode):
+    preprocessing = Preprocessing(224, 0.875, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    return Decoder(preprocessing, max_pixels=2 * 10**7, threads=1, max_pending=4, mode=mode)
