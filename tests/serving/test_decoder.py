@@ -5,6 +5,7 @@ import io
 import threading
 import time
 from contextlib import closing
+from functools import cache
 
 import numpy as np
 import pytest
@@ -128,6 +129,7 @@ def test_too_many_pending_are_refused_and_permits_come_back(decoder, encode, mon
     assert (error.status, "Retry-After" in error.headers) == (503, True)
 
 
+@cache
 def photograph(width, height, mode="RGB", quality=92):
     """A JPEG with structure at every scale, as photographs have, and not the noise of encode()."""
     generator = np.random.default_rng(0)
