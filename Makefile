@@ -7,8 +7,9 @@ BIN := .venv/bin
 demo: .venv/all
 	$(BIN)/protozoo demo
 
+# One process a core, each with one thread: more threads than cores wait for each other.
 test: .venv/dev
-	$(BIN)/pytest $(PYTEST)
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal $(PYTEST)
 
 # What CI runs before the tests: linter, formatter, types, and which package may import which.
 check: .venv/dev

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -53,6 +54,7 @@ def create_app(
             ServingError: _answer_error,
             SetError: _answer_set_error,
             ClientDisconnect: _answer_gone,
+            HTTPException: _answer_unrouted,
             Exception: _answer_unexpected,
         },
     )
@@ -132,6 +134,13 @@ async def _answer_set_error(_: Request, error: Exception) -> Response:
 async def _answer_gone(_: Request, error: Exception) -> Response:
     # Nobody reads it, but without an answer BentoML's timeout middleware would hold the request until its timeout.
     return error_response(ServingError("client_gone", "the client closed the connection"))
+
+
+async def _answer_unrouted(_: Request, error: Exception) -> Response:
+    # Starlette's own refusals: paths outside of /v1, those with a line break among them, and methods of /metrics.
+    assert isinstance(error, HTTPException)
+    code = "method_not_allowed" if error.status_code == 405 else "not_found"
+    return error_response(ServingError(code, f"there is no such path or method: {error.detail}", error.headers))
 
 
 async def _answer_unexpected(_: Request, error: Exception) -> Response:

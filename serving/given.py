@@ -63,7 +63,8 @@ def _read_npy(data: bytes) -> NDArray[np.generic]:
         raise
     except Exception as error:
         # The header is a Python literal, and NumPy lets pass whatever reading one raises: TypeError, RecursionError.
-        raise _invalid(f"`{ROWS}` must be a .npy file as numpy.save writes it, without pickled objects") from error
+        message = f"`{ROWS}` must be a .npy file (a part with a filename) as numpy.save writes it, without pickles"
+        raise _invalid(message) from error
     return array
 
 

@@ -37,9 +37,11 @@ def unit_rows(embeddings: ArrayLike, dim: int) -> NDArray[np.float32]:
     largest = np.abs(rows).max(axis=1, keepdims=True)
     if not largest.all():
         raise InvalidExamplesError("an embedding is all zeros: it has no direction")
-    norms = largest * _norms(rows / largest)[:, None]  # squares of the rows themselves may overflow
-    rows = np.where(np.abs(norms - 1) <= _UNIT, rows, rows / largest / (norms / largest))
-    return rows.astype(np.float32)
+    scaled = rows / largest  # squares of the rows themselves may overflow
+    norms = _norms(scaled)[:, None]
+    with np.errstate(over="ignore"):
+        is_unit = np.abs(largest * norms - 1) <= _UNIT
+    return np.where(is_unit, rows, scaled / norms).astype(np.float32)
 
 
 def exact(units: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -37,7 +37,8 @@ def checked_set_name(name: str) -> str:
 def normalised_label(label: str) -> str | None:
     """The name of a class in Unicode's NFC, so that one name is one sequence of bytes; None where it is no name."""
     label = unicodedata.normalize("NFC", label)
-    fits = 1 <= len(label) <= MAX_LABEL and label.isprintable() and label.strip() == label
+    # A slash would be two steps of a path, so that no request could name the class.
+    fits = 1 <= len(label) <= MAX_LABEL and label.isprintable() and label.strip() == label and "/" not in label
     return label if fits else None
 
 
@@ -50,7 +51,7 @@ def checked_label(label: str) -> str:
     normalised = normalised_label(label)
     if normalised is None:
         raise InvalidNameError(
-            f"{shown(label)} cannot name a class: 1 to {MAX_LABEL} printable characters, without a space at either end"
+            f"{shown(label)} cannot name a class: 1 to {MAX_LABEL} printable characters, no '/', no space at either end"
         )
     return normalised
 

@@ -55,6 +55,11 @@ def test_rows_have_unit_norm_and_unit_rows_are_kept_bit_for_bit(rows):
     assert unit_rows(units, 5).tobytes() == units.tobytes()
 
 
+@pytest.mark.parametrize("size", [1.7e308, 1.0, 1e-300, 5e-324])
+def test_rows_of_any_size_have_a_direction(size):
+    np.testing.assert_allclose(unit_rows([[size] * 8, [0.0] * 7 + [-size]], 8), [[8**-0.5] * 8, [0.0] * 7 + [-1]])
+
+
 @given(examples)
 def test_rounding_to_the_grid_is_far_below_float32(rows):
     units = unit_rows(rows, 5)
