@@ -67,6 +67,8 @@ def _variables(config: Mapping[str, Any], pictures: str | None) -> dict[str, Any
         "config": config,
         "record": record,
         "metrics": record["metrics"],
+        # Without test images nothing was measured.
+        "enrolled": "examples_per_class" in record["data"],
         "name": f"{config['architecture']}.{config['pretrained_cfg']['tag']}",
         "collapse": _COLLAPSE,
         "size": config["pretrained_cfg"]["input_size"][-1],

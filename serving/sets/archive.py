@@ -79,7 +79,7 @@ def unpack_archive(data: bytes) -> Archive:
     except SetError as error:
         raise InvalidArchiveError(f"this is no prototype set: {error}") from error
     except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError) as error:
-        raise InvalidArchiveError("this is no prototype set: `protozoo sets export` writes them") from error
+        raise InvalidArchiveError("this is no prototype set: `protozoo sets dump` writes them") from error
 
 
 def _metadata(data: bytes) -> Any:
