@@ -32,6 +32,8 @@ def sets() -> None:
     """List, export, import and renew the prototype sets that a service has enrolled.
 
     The service may go on running meanwhile.
+
+    Example: protozoo sets export garden --model my-bundle --out garden-bundle
     """
 
 
