@@ -7,6 +7,7 @@ draw once for a whole batch, so they would have to run image by image.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ _ATTEMPTS = 10
 _FACTORS = np.array([0.4, 0.4, 0.4, 0.1], np.float32)
 _CONTRAST, _SATURATION, _HUE = 1, 2, 3
 _SIGMAS = (0.1, 2.0)
+_HOLE_SHARES = (0.02, 1 / 3)
+_LOG_HOLE_ASPECTS = (math.log(0.3), -math.log(0.3))
 
 
 def draw(recipe: Recipe, count: int, generator: np.random.Generator) -> Draws:
@@ -45,6 +48,11 @@ def draw(recipe: Recipe, count: int, generator: np.random.Generator) -> Draws:
         draws |= _draw_colours(count, generator)
         draws["blurred"] = generator.random(count) < recipe.blur
         draws["sigma"] = generator.uniform(*_SIGMAS, count).astype(np.float32)
+    if recipe.erase:
+        draws["erased"] = generator.random(count) < recipe.erase
+        draws["hole_share"] = generator.uniform(*_HOLE_SHARES, (count, _ATTEMPTS))
+        draws["hole_aspect"] = np.exp(generator.uniform(*_LOG_HOLE_ASPECTS, (count, _ATTEMPTS)))
+        draws["hole_place"] = generator.random((count, 2))
     return draws
 
 
@@ -98,6 +106,39 @@ def finish(images: Tensor, draws: Draws) -> Tensor:
             picked = _to(rows, images)
             images[picked] = blurred(images[picked], _to(draws["sigma"][rows], images))
     return images
+
+
+def erase(inputs: Tensor, draws: Draws) -> Tensor:
+    """Set a random rectangle of some images to the mean of the normalised pixels, 0.
+
+    Args:
+        inputs: (N, 3, H, W), normalised.
+        draws: of these N; without "erased" nothing is done.
+
+    Source: Zhong et al. 2020, "Random Erasing Data Augmentation", with timm's shares of the area and aspects.
+    """
+    if "erased" not in draws:
+        return inputs
+    height, width = inputs.shape[2:]
+    top, left, rows, columns = _to(holes(draws, height, width), inputs).T[..., None]
+    down, right = (torch.arange(side, device=inputs.device) for side in (height, width))
+    is_row = (down >= top) & (down < top + rows)
+    is_column = (right >= left) & (right < left + columns)
+    # masked_fill itself would give up channels_last.
+    return inputs.clone().masked_fill_((is_row[:, :, None] & is_column[:, None, :])[:, None], 0)
+
+
+def holes(draws: Draws, height: int, width: int) -> NDArray[np.int64]:
+    """Boxes (N, 4), top, left, height, width, of what is erased; of no height where nothing is."""
+    area = draws["hole_share"] * height * width
+    heights = np.round(np.sqrt(area * draws["hole_aspect"])).astype(np.int64)
+    widths = np.round(np.sqrt(area / draws["hole_aspect"])).astype(np.int64)
+    fits = (heights < height) & (widths < width)
+    first = fits.argmax(1)[:, None]
+    sides = np.concatenate([np.take_along_axis(side, first, 1) for side in (heights, widths)], 1)
+    corners = np.floor(draws["hole_place"] * (np.array([height, width]) - sides + 1)).astype(np.int64)
+    kept = draws["erased"] & fits.any(1)
+    return np.concatenate([corners, np.where(kept[:, None], sides, 0)], 1)
 
 
 def _to(array: NDArray[Any], images: Tensor) -> Tensor:

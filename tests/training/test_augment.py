@@ -18,7 +18,9 @@ from training.augment import (
     crop,
     crop_boxes,
     draw,
+    erase,
     finish,
+    holes,
     jittered,
     resized_crop,
 )
@@ -269,3 +271,41 @@ def test_crop_and_finish_leave_their_input_as_it_was(augmentation: str) -> None:
     assert crops.shape == finish(crops, draws).shape == images.shape
     finish(images, draws)
     assert torch.equal(images, before)
+
+
+def test_erasing_sets_each_image_s_own_rectangle_to_the_mean() -> None:
+    inputs = torch.randn(400, 3, 12, 16, generator=seeded()).contiguous(memory_format=torch.channels_last)
+    draws = drawn("none", 400, erase=0.5)
+    outputs = erase(inputs, draws)
+    for output, image, (top, left, height, width) in zip(outputs, inputs, holes(draws, 12, 16).tolist(), strict=True):
+        expected = image.clone()
+        expected[:, top : top + height, left : left + width] = 0
+        assert torch.equal(output, expected)
+    changed = (outputs != inputs).flatten(1).any(1)
+    assert torch.equal(changed, torch.from_numpy(draws["erased"]))
+    assert changed.float().mean() == pytest.approx(0.5, abs=0.06)
+    assert outputs.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_holes_lie_inside_with_the_shares_and_aspects_of_random_erasing() -> None:
+    boxes = holes(drawn("none", 4000, erase=1), 64, 64)
+    top, left, height, width = boxes.T
+    assert (boxes >= 0).all()
+    assert ((top + height <= 64) & (left + width <= 64) & (height > 0) & (width > 0)).all()
+    shares, aspects = height * width / 64**2, height / width
+    assert 0.015 < shares.min() < 0.03
+    assert 0.30 < shares.max() < 0.35
+    assert 0.2 < aspects.min() < 0.4
+    assert 2.8 < aspects.max() < 4.5
+    assert len(np.unique(boxes[:, :2], axis=0)) > 1000
+    assert {0, *range(20)} <= set(top.tolist())
+
+
+def test_without_erase_nothing_else_is_drawn() -> None:
+    """So that runs of before this option go on with the same batches."""
+    assert drawn("crop_flip", 8).keys() == {"shift", "mirrored"}
+    with_holes = drawn("crop_flip", 8, erase=0.3)
+    for name, values in drawn("crop_flip", 8).items():
+        np.testing.assert_array_equal(with_holes[name], values)
+    inputs = torch.ones(8, 3, 4, 4)
+    assert erase(inputs, drawn("crop_flip", 8)) is inputs

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from training.augment import Draws, crop, crop_boxes, draw, finish, unit
+from training.augment import Draws, crop, crop_boxes, draw, erase, finish, unit
 from training.data.order import epoch_order, generator_of, steps_per_epoch
 from training.data.splits import DataError, Split, StoredSplit
 from training.recipe import Recipe
@@ -114,7 +114,7 @@ def training_batches(
         with torch.autocast(device.type, enabled=False):
             is_cut = isinstance(split, StoredSplit) and "share" in draws
             crops = images if is_cut else crop(images, draws, recipe)
-            inputs = to_input(finish(crops, draws), preprocessing)
+            inputs = erase(to_input(finish(crops, draws), preprocessing), draws)
         labels = torch.from_numpy(np.tile(split.labels[steps.indices(step)], recipe.views))
         yield inputs, labels.to(device)
 

@@ -107,6 +107,7 @@ class Recipe(BaseModel):
         default=(0.2, 1.0), description="smallest and largest share of the area that a random resized crop keeps"
     )
     blur: float = Field(default=0.0, ge=0, le=1, description="probability of a Gaussian blur, contrastive")
+    erase: float = Field(default=0.0, ge=0, le=1, description="probability that a random rectangle is erased")
 
     epochs: int = Field(ge=1, description="passes over the training set")
     batch_size: int = Field(default=256, ge=2, description="images a step, over all ranks")

@@ -36,11 +36,12 @@ def data(request: pytest.FixtureRequest, folder: Path, preprocessing: Preprocess
 
 @pytest.fixture
 def recipe(tiny: Callable[..., Recipe]) -> Callable[..., Recipe]:
-    """Batches of 8; of contrastive augmentation two views."""
+    """Batches of 8, with holes but for "none"; of contrastive augmentation two views."""
 
     def make(augmentation: str = "crop_flip", **fields: Any) -> Recipe:
         views: dict[str, Any] = {"objective": "scl", "head": "mlp"} if augmentation == "contrastive" else {}
-        return tiny(**{"batch_size": 8, "augmentation": augmentation, "blur": 0.5, **views, **fields})
+        chances = {"blur": 0.5, "erase": 0.0 if augmentation == "none" else 0.5}
+        return tiny(**{"batch_size": 8, "augmentation": augmentation, **chances, **views, **fields})
 
     return make
 
@@ -193,7 +194,7 @@ def test_crops_from_the_disk_are_of_the_image_in_its_own_size(
             return "ramp", Image.fromarray(np.stack([rows * 6, columns * 2, rows * 0], 2).astype(np.uint8))
 
     split = StoredSplit(Ramps(), np.arange(4), np.array([0, 1, 0, 1]))
-    made = recipe("resized_crop", batch_size=4)
+    made = recipe("resized_crop", batch_size=4, erase=0.0)
     inputs, _ = next(training_batches(split, made, preprocessing, epoch=0, device=CPU))
     pixels = inputs * torch.tensor(preprocessing.std).view(3, 1, 1) + torch.tensor(preprocessing.mean).view(3, 1, 1)
     draws = draw(made, 4, generator_of(0, 0, 0))
