@@ -7,16 +7,18 @@ import sys
 import click
 
 from serving.engine import Engine
+from serving.enrolled import open_store
 from serving.settings import Settings
 from zoo.bundle import Bundle, ProtozooError, find
 
 
 def main() -> int:
-    """Open the bundle and run its golden images on the device; print one line and return 2 where that fails."""
+    """Open bundle and database, and run the golden images on the device; print one line and return 2 where it fails."""
     try:
         settings = Settings.from_environment()
         bundle = Bundle.open(find(settings.bundle))
         Engine(bundle, settings.device)
+        open_store(settings, bundle).close()
     except ProtozooError as error:
         click.echo(f"protozoo: {error}", err=True)
         return 2

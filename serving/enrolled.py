@@ -9,12 +9,24 @@ from starlette.concurrency import run_in_threadpool
 
 from serving.errors import ServingError
 from serving.prototypes import PrototypeSet
-from serving.sets import SetError, SetInfo, SetStore, Snapshot
+from serving.sets import Limits, ModelKey, SetError, SetInfo, SetStore, Snapshot
+from serving.settings import Settings
+from zoo.bundle import Bundle
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 """How often the database is asked whether another worker or replica has written."""
+
+
+def open_store(settings: Settings, bundle: Bundle) -> SetStore:
+    """The sets of a bundle's model in the database that the settings name.
+
+    Raises:
+        ProtozooError: the database cannot be used.
+    """
+    model = ModelKey(bundle.sha256[bundle.weights_path.name], bundle.prototypes.shape[1])
+    return SetStore.open(settings.database or None, model, Limits(classes=settings.max_classes))
 
 
 class EnrolledSets:

@@ -16,12 +16,11 @@ from starlette.requests import ClientDisconnect, Request
 from serving.batcher import Batcher, Embedded
 from serving.decoder import Decoder
 from serving.engine import BUCKETS, Engine
-from serving.enrolled import EnrolledSets
+from serving.enrolled import EnrolledSets, open_store
 from serving.errors import ServingError
 from serving.metrics import Metrics
 from serving.prototypes import DEFAULT, PrototypeSet
 from serving.query import ClassifyQuery
-from serving.sets import Limits, ModelKey, SetStore
 from serving.settings import Settings
 from zoo.bundle import Bundle, find
 
@@ -70,8 +69,7 @@ class Runtime:
             max_queue=settings.max_queue,
             on_batch=metrics.observe_batch,
         )
-        key = ModelKey(bundle.sha256[bundle.weights_path.name], bundle.prototypes.shape[1])
-        store = SetStore.open(settings.database or None, key, Limits(classes=settings.max_classes))
+        store = open_store(settings, bundle)
         try:
             async with batcher, EnrolledSets(store) as enrolled:
                 yield cls(settings, bundle, engine.provider, prototypes, decoder, batcher, enrolled, metrics)

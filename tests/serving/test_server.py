@@ -196,6 +196,21 @@ def test_a_model_that_contradicts_its_golden_outputs_ends_the_start_with_one_lin
     assert "differ by up to 0.01" in lines[0]
 
 
+@pytest.mark.parametrize(
+    "url", ["mysql://u:secret@h/d", "postgresql://u:secret@127.0.0.1:1/d", "sqlite:////no/folder/x"]
+)
+def test_a_database_that_cannot_be_used_ends_the_start_with_one_line(bundle, tmp_path, monkeypatch, url):
+    """Where only a worker noticed it, BentoML would start that for ever."""
+    monkeypatch.setenv("PROTOZOO_DATABASE", url)
+    log = tmp_path / "log"
+    with process(bundle.path, tmp_path / "empty", log) as (running, _):
+        assert running.wait(60) == 2
+    lines = log.read_text().strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("protozoo: ")
+    assert "secret" not in lines[0]
+
+
 def test_a_mistake_of_the_user_s_is_one_line_and_status_2(tmp_path):
     log = tmp_path / "log"
     with process("no-such-bundle", tmp_path / "empty", log) as (running, _):
