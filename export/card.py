@@ -12,13 +12,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from importlib.resources import files
 from itertools import pairwise
 from statistics import mean, stdev
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, UndefinedError
+from jinja2 import UndefinedError
 
+from export.template import render
 from zoo.errors import BundleError
 
 _COLLAPSE = {
@@ -47,13 +47,10 @@ def render_card(config: Mapping[str, Any], *, pictures: str | None = "") -> str:
     Raises:
         BundleError: the record lacks what every card tells.
     """
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
     # A JSON string is a YAML string, but for characters that JSON escapes as two.
-    environment.filters["yaml"] = partial(json.dumps, ensure_ascii=False)
-    environment.filters |= _FORMATS
-    template = environment.from_string(files("export").joinpath("card.md.jinja").read_text(encoding="utf-8"))
+    filters: dict[str, Callable[..., str]] = {"yaml": partial(json.dumps, ensure_ascii=False), **_FORMATS}
     try:
-        return template.render(_variables(config, pictures)).rstrip() + "\n"
+        return render("card.md.jinja", _variables(config, pictures), filters)
     except (UndefinedError, KeyError) as error:
         raise BundleError(
             f"the record in config.json is too short for a card ({error}): export the run again"

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import timm
 import torch
-from jinja2 import Environment, StrictUndefined
 from numpy.typing import NDArray
 from timm.layers import Format, get_spatial_dim
 from torch import Tensor, nn
@@ -21,6 +19,7 @@ from export.compare import a_batch
 from export.evaluation import BATCH, calibration_files
 from export.fold import fold, plain_model
 from export.golden import golden_images
+from export.template import render
 from export.weights import weights_bytes
 from zoo.bundle import Bundle, Preprocessing
 from zoo.bundle.foreign import FOLDED_FROM
@@ -217,6 +216,4 @@ def _config(source: Source, plain: nn.Module, name: str) -> dict[str, Any]:
 
 
 def _card(config: Mapping[str, Any], record: Mapping[str, Any]) -> str:
-    environment = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False)
-    template = environment.from_string(files("export").joinpath("plain.md.jinja").read_text(encoding="utf-8"))
-    return template.render(config=config, folded=config[FOLDED_FROM], record=record).rstrip() + "\n"
+    return render("plain.md.jinja", {"config": config, "folded": config[FOLDED_FROM], "record": record})

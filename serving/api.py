@@ -17,6 +17,7 @@ from serving.body import Form, read_form, read_json
 from serving.errors import ServingError, busy
 from serving.given import PARTS, given_prototypes
 from serving.metrics import Metrics
+from serving.prototypes import PrototypeSet
 from serving.query import check_names, classify_query, embed_format, verify_query
 from serving.runtime import Runtime, while_connected
 from serving.settings import Settings
@@ -58,17 +59,26 @@ class Api:
         runtime = self.running()
         query = classify_query(request.query_params, runtime.thresholds)
         prototypes = await runtime.prototype_set(query.set)
-        if query.set is not None:
-            query.competing(prototypes)  # a mistake here is told before the images are read
+        # A mistake in the query is told before the images are read, unless the body may bring the prototypes along.
+        competing = None if query.set is None else query.competing(prototypes)
         with self.permit():
             form = await self.form(request, runtime, PARTS)
-            given = given_prototypes(form.parts, runtime.dim, runtime.settings.max_classes)
-            if given and query.set is not None:
+            given = await self._given(form, runtime)
+            if competing is None:
+                competing = query.competing(given or prototypes)
+            elif given:
                 raise ServingError("invalid_form", "the request brings prototypes along and names a set; choose one")
-            prototypes = given or prototypes
-            query.competing(prototypes)  # before the images are decoded
             results = await self.embedded(request, runtime, form.images)
-            return JSONResponse(await run_in_threadpool(runtime.classified, results, query, prototypes))
+            return JSONResponse(await run_in_threadpool(runtime.classified, results, query, competing))
+
+    @staticmethod
+    async def _given(form: Form, runtime: Runtime) -> PrototypeSet | None:
+        # Megabytes of numbers, which would hold up the event loop.
+        return (
+            await run_in_threadpool(given_prototypes, form.parts, runtime.dim, runtime.settings.max_classes)
+            if form.parts
+            else None
+        )
 
     async def embed(self, request: Request) -> Response:
         """POST /v1/embed."""

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from serving.api import Api
 from serving.auth import READ, WRITE, Authorised
-from serving.errors import ServingError, error_response
+from serving.errors import ServingError, error_body, error_response
 from serving.logs import Logged
 from serving.metrics import Measured
 from serving.openapi import DOCUMENT, serve_document
@@ -127,8 +127,7 @@ async def _answer_error(_: Request, error: Exception) -> Response:
 async def _answer_set_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, SetError)
     headers = {"Retry-After": "1"} if error.http_status == 503 else {}
-    body = {"error": {"code": error.code, "message": str(error)}}
-    return JSONResponse(body, error.http_status, headers)
+    return JSONResponse(error_body(error.code, str(error)), error.http_status, headers)
 
 
 async def _answer_gone(_: Request, error: Exception) -> Response:

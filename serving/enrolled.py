@@ -86,9 +86,8 @@ class EnrolledSets:
 
     def _read(self, name: str) -> tuple[Snapshot, PrototypeSet]:
         snapshot = self.store.snapshot(name)
-        prototypes = PrototypeSet.whole(snapshot.rows, snapshot.labels, name=name)
-        _ = prototypes.smallest_angle  # in this thread, and not in every request's
-        return snapshot, prototypes
+        # The smallest angle, quadratic in the classes, waits for the first image: a row of enrolments needs none.
+        return snapshot, PrototypeSet.whole(snapshot.rows, snapshot.labels, name=name)
 
     def forget(self, name: str) -> None:
         """Read a set anew when it is asked for next: this process has written to it."""

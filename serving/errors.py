@@ -54,7 +54,12 @@ class ServingError(Exception):
 
     def as_json(self) -> dict[str, Any]:
         """The body of the answer."""
-        return {"error": {"code": self.code, "message": self.message}}
+        return error_body(self.code, self.message)
+
+
+def error_body(code: str, message: str) -> dict[str, Any]:
+    """The one shape that all errors have."""
+    return {"error": {"code": code, "message": message}}
 
 
 def error_response(error: ServingError) -> JSONResponse:

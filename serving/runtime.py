@@ -126,14 +126,9 @@ class Runtime:
         return [result if isinstance(result, ServingError) else next(embedded) for result in decoded]
 
     def classified(
-        self, results: Sequence[Embedded | ServingError], query: ClassifyQuery, prototypes: PrototypeSet
+        self, results: Sequence[Embedded | ServingError], query: ClassifyQuery, competing: PrototypeSet
     ) -> dict[str, Any]:
-        """The answer of /v1/classify. Takes time with many labels: not for the event loop.
-
-        Raises:
-            ServingError: the query does not fit the prototypes.
-        """
-        competing = query.competing(prototypes)
+        """The answer of /v1/classify, of the prototypes that compete. Takes time with many: not for the event loop."""
         answers = [
             result.as_json() if isinstance(result, ServingError) else self._answer(result, query, competing)
             for result in results

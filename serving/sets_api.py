@@ -91,6 +91,9 @@ class SetsApi:
             raise ServingError("invalid_parameter", f"keep must be nothing or images; it is {keep[:40]!r}")
         enrolled, name = self._enrolled(request)
         label = request.path_params["class"]
+        if_match = _if_match(request)
+        if verb == "enrol" and "if-match" in request.headers:
+            raise ServingError("invalid_parameter", "If-Match means nothing for a class that is yet to be made")
         with self._api.permit():
             embeddings, images = await self._embeddings(request)
             if keep == "images" and images is None:
@@ -101,10 +104,9 @@ class SetsApi:
                 "content": None if images is None else _digest(images, keep),
             }
             if verb == "enrol":
-                _refuse_if_match(request)
                 state = await run_in_threadpool(enrolled.store.enrol, name, label, embeddings, **options)
             else:
-                options["if_match"] = _if_match(request)
+                options["if_match"] = if_match
                 state = await run_in_threadpool(enrolled.store.add_examples, name, label, embeddings, **options)
         return await self._changed(enrolled, name, state, 201 if verb == "enrol" else 200)
 
@@ -295,11 +297,6 @@ def _if_match(request: Request) -> int | None:
     if not found:
         raise ServingError("invalid_parameter", f"If-Match must be the version that was read; it is {text[:40]!r}")
     return int(found[1])
-
-
-def _refuse_if_match(request: Request) -> None:
-    if "if-match" in request.headers:
-        raise ServingError("invalid_parameter", "If-Match means nothing for a class that is yet to be made")
 
 
 def _tag(version: int) -> dict[str, str]:

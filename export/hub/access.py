@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from zoo.bundle.hub import PREFIX
+from zoo.bundle.hub import LOGIN, PREFIX, check_token, status_of
 from zoo.errors import BundleError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-_LOGIN = "`hf auth login`, or set HF_TOKEN,"
 
 
 def repository_id(text: str) -> str:
@@ -44,21 +42,9 @@ def writing_api() -> HfApi:
     from huggingface_hub import HfApi, get_token
 
     if get_token() is None:
-        raise BundleError(f"a push needs a token that may write: {_LOGIN} and push again")
+        raise BundleError(f"a push needs a token that may write: {LOGIN} and push again")
     check_token()
     return HfApi(token=True)
-
-
-def check_token() -> None:
-    """Refuse what cannot be sent in a header, since the error of the HTTP library would quote it.
-
-    Raises:
-        BundleError: the token has other characters than visible ASCII ones; it is not shown.
-    """
-    from huggingface_hub import get_token
-
-    if not re.fullmatch(r"[!-~]*", get_token() or ""):
-        raise BundleError(f"the token of the Hub holds characters that no token has: {_LOGIN} anew")
 
 
 @contextmanager
@@ -80,11 +66,11 @@ def explained(where: str) -> Iterator[None]:
 
 
 def _advice(where: str, error: Exception) -> str:
-    status = _status(error)
+    status = status_of(error)
     if status == 401:
-        return f"the Hub does not know the token, or it has no access to {where}: {_LOGIN} with one that may write"
+        return f"the Hub does not know the token, or it has no access to {where}: {LOGIN} with one that may write"
     if status == 403:
-        return f"the token may not write to {where}: {_LOGIN} with one that may, or push to a name of your own"
+        return f"the token may not write to {where}: {LOGIN} with one that may, or push to a name of your own"
     if status in {409, 412}:
         return f"somebody has changed {where} since it was looked at: nothing was committed; see what it is, push again"
     if isinstance(error, ValueError) or status in range(400, 500):
@@ -93,11 +79,6 @@ def _advice(where: str, error: Exception) -> str:
         f"the push to {where} broke off ({_reason(error)}): check the network and push again, what has arrived is not "
         "sent again"
     )
-
-
-def _status(error: Exception) -> int | None:
-    status: int | None = getattr(getattr(error, "response", None), "status_code", None)
-    return status
 
 
 def _reason(error: BaseException) -> str:

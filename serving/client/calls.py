@@ -1,15 +1,13 @@
-"""Requests to the service as values: what is sent, and how its answer is read."""
+"""The service's verbs as values: what is sent, and how its answer is read. Both clients send these."""
 
 from __future__ import annotations
 
 import base64
-import io
 import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, Union
+from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -27,13 +25,10 @@ from serving.client.answers import (
     image_error,
     known_fields,
 )
-
-if TYPE_CHECKING:
-    from PIL.Image import Image as PILImage
+from serving.client.pictures import Part, Picture, Pictures, image_parts, is_list, npy
 
 T = TypeVar("T")
-Picture = Union[str, Path, bytes, "PILImage"]
-Pictures = Picture | Sequence[Picture]
+Keep = Literal["nothing", "images"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +39,7 @@ class Call(Generic[T]):
         method, path: of HTTP.
         read: turns the JSON of the answer (None where it has no body) into what the caller gets.
         params, headers: of HTTP.
-        files: parts of a multipart form: name and (file name, bytes).
+        files: parts of a multipart form.
         body: JSON.
         retry: "always" where a second time does no harm, "if refused" where it must be certain that nothing was done.
     """
@@ -54,7 +49,7 @@ class Call(Generic[T]):
     read: Callable[[Any], T]
     params: Mapping[str, str | list[str]] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
-    files: Sequence[tuple[str, tuple[str, bytes]]] = ()
+    files: Sequence[Part] = ()
     body: Any = None
     retry: Literal["always", "if refused"] = "always"
 
@@ -62,65 +57,82 @@ class Call(Generic[T]):
 def classify(
     images: Pictures,
     *,
-    k: int | None,
-    threshold: float | None,
-    fpr: float | None,
-    labels: Sequence[str] | None,
-    set: str | None,
-    prototypes: ArrayLike | None,
-    names: Sequence[str] | None,
-    exemplars: int,
+    k: int | None = None,
+    threshold: float | None = None,
+    fpr: float | None = None,
+    labels: Sequence[str] | None = None,
+    set: str | None = None,
+    prototypes: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+    exemplars: int = 0,
 ) -> Call[Any]:
-    """POST /v1/classify; one image gives one answer, a list of images a list."""
+    """Classify images by the nearest prototype.
+
+    Args:
+        images: one, or a list.
+        k: how many candidates.
+        threshold: least cosine of a known class; or instead
+        fpr: share of unknown images that may pass for known, one of those that the model was calibrated for.
+        labels: the only classes that compete.
+        set: name of an enrolled set; or instead
+        prototypes: (K, d), to compete in place of the model's, with
+        names: K of them.
+        exemplars: how many stored examples of the best class to show, for an enrolled set.
+
+    Returns:
+        A :class:`Classification`; for a list of images a list of them, with a :class:`ServiceError` in the place of an
+        image that could not be read.
+    """
     params = _params(k=k, threshold=threshold, fpr=fpr, set=set, labels=list(labels) if labels is not None else None)
     if exemplars:
         params |= {"explain": "exemplars", "n": str(exemplars)}
-    files = _files(images)
+    files = image_parts(images)
     if prototypes is not None:
-        files.append(("prototypes", ("prototypes.npy", _npy(prototypes))))
+        files.append(("prototypes", ("prototypes.npy", npy(prototypes))))
     if names is not None:
         files.append(("names", ("names.json", json.dumps(list(names)).encode())))
 
     def read(answer: Any) -> Any:
         results = [classification(result) for result in answer["results"]]
-        return results if _is_list(images) else _only(results)
+        return results if is_list(images) else _only(results)
 
     return Call("POST", "/v1/classify", read, params=params, files=files)
 
 
-def embed(images: Pictures) -> Call[Any]:
-    """POST /v1/embed."""
+def embed(images: Pictures) -> Call[NDArray[np.float32]]:
+    """Unit embeddings, float32: (d,) of one image, (N, d) of a list."""
 
-    def read(answer: Any) -> Any:
+    def read(answer: Any) -> NDArray[np.float32]:
         rows = answer["embeddings"]
         for row in rows:
             if not isinstance(row, str):
                 raise image_error(row)
-        matrix = np.stack([np.frombuffer(base64.b64decode(row), "<f4") for row in rows])
-        return matrix if _is_list(images) else matrix[0]
+        matrix: NDArray[np.float32] = np.stack([np.frombuffer(base64.b64decode(row), "<f4") for row in rows])
+        return matrix if is_list(images) else matrix[0]
 
-    return Call("POST", "/v1/embed", read, params={"format": "base64"}, files=_files(images))
+    return Call("POST", "/v1/embed", read, params={"format": "base64"}, files=image_parts(images))
 
 
-def verify(first: Picture, second: Picture, *, threshold: float | None, fpr: float | None) -> Call[Verification]:
-    """POST /v1/verify."""
-    params = _params(threshold=threshold, fpr=fpr)
+def verify(
+    first: Picture, second: Picture, *, threshold: float | None = None, fpr: float | None = None
+) -> Call[Verification]:
+    """Whether two images are of one class, without naming it."""
     return Call(
         "POST",
         "/v1/verify",
         lambda answer: Verification(**known_fields(Verification, answer)),
-        params=params,
-        files=_files([first, second]),
+        params=_params(threshold=threshold, fpr=fpr),
+        files=image_parts([first, second]),
     )
 
 
 def model() -> Call[dict[str, Any]]:
-    """GET /v1/model."""
+    """What is served."""
     return Call("GET", "/v1/model", dict)
 
 
 def sets() -> Call[list[PrototypeSetInfo]]:
-    """GET /v1/sets."""
+    """All prototype sets, the model's own first."""
     return Call(
         "GET",
         "/v1/sets",
@@ -128,8 +140,8 @@ def sets() -> Call[list[PrototypeSetInfo]]:
     )
 
 
-def prototypes(set: str) -> Call[Prototypes]:
-    """GET /v1/sets/{set}/prototypes."""
+def prototypes(set: str = "default") -> Call[Prototypes]:
+    """The unit rows of a set."""
 
     def read(answer: Any) -> Prototypes:
         return Prototypes(answer["set"], tuple(answer["labels"]), np.array(answer["prototypes"], np.float32))
@@ -138,53 +150,96 @@ def prototypes(set: str) -> Call[Prototypes]:
 
 
 def get_class(set: str, label: str) -> Call[EnrolledClass]:
-    """GET /v1/sets/{set}/classes/{class}."""
+    """One enrolled class."""
     return Call("GET", _class(set, label), enrolled_class)
 
 
 def enrol(
-    method: str,
     set: str,
     label: str,
-    images: Pictures | None,
+    images: Pictures | None = None,
     *,
-    embeddings: ArrayLike | None,
-    keep: str,
-    key: str | None,
+    embeddings: ArrayLike | None = None,
+    keep: Keep = "nothing",
+    key: str | None = None,
+) -> Call[EnrolledClass]:
+    """Make a class, and its set where there is none, from images or from unit embeddings (k, d).
+
+    Args:
+        set: its name.
+        label: the class's.
+        images: one, or a list.
+        embeddings: in their place.
+        keep: "images" stores the files with the set, so that it can be made again for another model.
+        key: idempotency key; by default a random one, so that a retry enrols nothing twice.
+    """
+    return _examples("PUT", _class(set, label), images, embeddings, keep, key, if_match=None)
+
+
+def add_examples(
+    set: str,
+    label: str,
+    images: Pictures | None = None,
+    *,
+    embeddings: ArrayLike | None = None,
+    keep: Keep = "nothing",
+    key: str | None = None,
     if_match: int | None = None,
 ) -> Call[EnrolledClass]:
-    """PUT of a class, or POST of more examples; with a key, so that a retry enrols nothing twice."""
+    """Add examples to a class; with ``if_match`` only where its version is still that one."""
+    return _examples("POST", f"{_class(set, label)}/examples", images, embeddings, keep, key, if_match)
+
+
+def remove_example(set: str, label: str, id: int, *, if_match: int | None = None) -> Call[EnrolledClass]:
+    """Remove an example by its id, as if it had never been."""
+    return _once("DELETE", f"{_class(set, label)}/examples/{id:d}", enrolled_class, if_match)
+
+
+def rename_class(set: str, label: str, to: str, *, if_match: int | None = None) -> Call[EnrolledClass]:
+    """Give a class another name."""
+    return _once("POST", f"{_class(set, label)}/rename", enrolled_class, if_match, {"to": to})
+
+
+def merge_class(set: str, label: str, into: str, *, if_match: int | None = None) -> Call[EnrolledClass]:
+    """Give all examples of a class to another, and delete it."""
+    return _once("POST", f"{_class(set, label)}/merge", enrolled_class, if_match, {"into": into})
+
+
+def delete_class(set: str, label: str, *, if_match: int | None = None) -> Call[None]:
+    """Delete a class with its examples."""
+    return _once("DELETE", _class(set, label), lambda answer: None, if_match)
+
+
+def delete_set(set: str, *, if_match: int | None = None) -> Call[None]:
+    """Delete a set with all that is in it."""
+    return _once("DELETE", _set(set), lambda answer: None, if_match)
+
+
+def _examples(
+    method: str,
+    path: str,
+    images: Pictures | None,
+    embeddings: ArrayLike | None,
+    keep: Keep,
+    key: str | None,
+    if_match: int | None,
+) -> Call[EnrolledClass]:
     if (images is None) == (embeddings is None):
         raise ValueError("give images or embeddings")
-    path = _class(set, label) + ("/examples" if method == "POST" else "")
     return Call(
         method,
         path,
         enrolled_class,
         params=_params(keep=keep),
         headers={"Idempotency-Key": key or str(uuid.uuid4()), **_match(if_match)},
-        files=[] if images is None else _files(images),
+        files=[] if images is None else image_parts(images),
         body=None if embeddings is None else {"embeddings": np.atleast_2d(np.asarray(embeddings)).tolist()},
     )
 
 
-def remove_example(set: str, label: str, id: int, *, if_match: int | None) -> Call[EnrolledClass]:
-    """DELETE /v1/sets/{set}/classes/{class}/examples/{id}."""
-    path = f"{_class(set, label)}/examples/{id:d}"
-    return Call("DELETE", path, enrolled_class, headers=_match(if_match), retry="if refused")
-
-
-def move(verb: str, set: str, label: str, other: str, *, if_match: int | None) -> Call[EnrolledClass]:
-    """POST /v1/sets/{set}/classes/{class}/rename or .../merge."""
-    body = {"to" if verb == "rename" else "into": other}
-    path = f"{_class(set, label)}/{verb}"
-    return Call("POST", path, enrolled_class, headers=_match(if_match), body=body, retry="if refused")
-
-
-def delete(set: str, label: str | None, *, if_match: int | None) -> Call[None]:
-    """DELETE of a class, or of a set."""
-    path = _set(set) if label is None else _class(set, label)
-    return Call("DELETE", path, lambda answer: None, headers=_match(if_match), retry="if refused")
+def _once(method: str, path: str, read: Callable[[Any], T], if_match: int | None, body: Any = None) -> Call[T]:
+    """What cannot be done twice: no key tells the service that it has been done."""
+    return Call(method, path, read, headers=_match(if_match), body=body, retry="if refused")
 
 
 def _set(name: str) -> str:
@@ -205,36 +260,8 @@ def _params(**given: Any) -> dict[str, str | list[str]]:
     }
 
 
-def _is_list(images: Pictures) -> bool:
-    return isinstance(images, Sequence) and not isinstance(images, (str, bytes))
-
-
 def _only(results: list[Classification | ServiceError]) -> Classification:
     (result,) = results
     if isinstance(result, ServiceError):
         raise result
     return result
-
-
-def _files(images: Pictures) -> list[tuple[str, tuple[str, bytes]]]:
-    several: Sequence[Picture] = images if _is_list(images) else [images]  # type: ignore[assignment,list-item]
-    if not several:
-        raise ValueError("give one image or more")
-    return [("image", ("image", _bytes(image))) for image in several]
-
-
-def _bytes(image: Picture) -> bytes:
-    if isinstance(image, bytes):
-        return image
-    if isinstance(image, (str, Path)):
-        return Path(image).read_bytes()
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def _npy(rows: ArrayLike) -> bytes:
-    matrix: NDArray[np.float32] = np.asarray(rows, np.float32)
-    buffer = io.BytesIO()
-    np.save(buffer, matrix, allow_pickle=False)
-    return buffer.getvalue()

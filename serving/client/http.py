@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Coroutine
+from inspect import Parameter, Signature, signature
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
 from tenacity import (
     AsyncRetrying,
     RetryCallState,
@@ -18,22 +17,15 @@ from tenacity import (
 )
 
 from serving.client import calls
-from serving.client.answers import (
-    EnrolledClass,
-    Prototypes,
-    PrototypeSetInfo,
-    ServiceError,
-    Verification,
-)
-from serving.client.calls import Call, Picture, Pictures
+from serving.client.answers import ServiceError
+from serving.client.calls import Call
 
+P = ParamSpec("P")
 T = TypeVar("T")
-Keep = Literal["nothing", "images"]
+F = TypeVar("F", bound=Callable[..., Any])
 
 _AGAIN = (429, 503)
 _LONGEST_WAIT = 30.0
-
-
 _NOTHING_DONE = ("busy", "not_ready")
 
 
@@ -93,6 +85,32 @@ def _unreachable(error: httpx.TransportError, url: str) -> ServiceError:
     return ServiceError("unreachable", f"no answer from {url}: {error or type(error).__name__}", 0)
 
 
+def _verb(build: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
+    """A method that sends what ``build`` makes of its arguments."""
+
+    def verb(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._send(build(*args, **kwargs))
+
+    return _described(verb, build)
+
+
+def _async_verb(build: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    """:func:`_verb`, awaited."""
+
+    async def verb(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._send(build(*args, **kwargs))
+
+    return _described(verb, build)
+
+
+def _described(verb: F, build: Callable[..., Any]) -> F:
+    """Name, docstring and arguments of ``build``; functools.wraps would take its first argument for ``self``."""
+    verb.__name__, verb.__doc__ = build.__name__, build.__doc__
+    arguments = [Parameter("self", Parameter.POSITIONAL_ONLY), *signature(build).parameters.values()]
+    verb.__signature__ = Signature(arguments)  # type: ignore[attr-defined]
+    return verb
+
+
 class Client:
     """The service's verbs. Use as a context manager, or :meth:`close` it.
 
@@ -139,132 +157,20 @@ class Client:
         except httpx.TransportError as error:
             raise _unreachable(error, str(self._http.base_url)) from error
 
-    def classify(
-        self,
-        images: Pictures,
-        *,
-        k: int | None = None,
-        threshold: float | None = None,
-        fpr: float | None = None,
-        labels: Sequence[str] | None = None,
-        set: str | None = None,
-        prototypes: ArrayLike | None = None,
-        names: Sequence[str] | None = None,
-        exemplars: int = 0,
-    ) -> Any:
-        """Classify images by the nearest prototype.
-
-        Args:
-            images: one, or a list.
-            k: how many candidates.
-            threshold: least cosine of a known class; or instead
-            fpr: share of unknown images that may pass for known, one of those that the model was calibrated for.
-            labels: the only classes that compete.
-            set: name of an enrolled set; or instead
-            prototypes: (K, d), to compete in place of the model's, with
-            names: K of them.
-            exemplars: how many stored examples of the best class to show, for an enrolled set.
-
-        Returns:
-            A :class:`Classification`; for a list of images a list of them, with a :class:`ServiceError` in the place
-            of an image that could not be read.
-        """
-        call = calls.classify(
-            images,
-            k=k,
-            threshold=threshold,
-            fpr=fpr,
-            labels=labels,
-            set=set,
-            prototypes=prototypes,
-            names=names,
-            exemplars=exemplars,
-        )
-        return self._send(call)
-
-    def embed(self, images: Pictures) -> NDArray[np.float32]:
-        """Unit embeddings, float32: (d,) of one image, (N, d) of a list."""
-        embeddings: NDArray[np.float32] = self._send(calls.embed(images))
-        return embeddings
-
-    def verify(
-        self, first: Picture, second: Picture, *, threshold: float | None = None, fpr: float | None = None
-    ) -> Verification:
-        """Whether two images are of one class, without naming it."""
-        return self._send(calls.verify(first, second, threshold=threshold, fpr=fpr))
-
-    def model(self) -> dict[str, Any]:
-        """What is served."""
-        return self._send(calls.model())
-
-    def sets(self) -> list[PrototypeSetInfo]:
-        """All prototype sets, the model's own first."""
-        return self._send(calls.sets())
-
-    def prototypes(self, set: str = "default") -> Prototypes:
-        """The unit rows of a set."""
-        return self._send(calls.prototypes(set))
-
-    def get_class(self, set: str, label: str) -> EnrolledClass:
-        """One enrolled class."""
-        return self._send(calls.get_class(set, label))
-
-    def enrol(
-        self,
-        set: str,
-        label: str,
-        images: Pictures | None = None,
-        *,
-        embeddings: ArrayLike | None = None,
-        keep: Keep = "nothing",
-        key: str | None = None,
-    ) -> EnrolledClass:
-        """Make a class, and its set where there is none, from images or from unit embeddings (k, d).
-
-        Args:
-            set: its name.
-            label: the class's.
-            images: one, or a list.
-            embeddings: in their place.
-            keep: "images" stores the files with the set, so that it can be made again for another model.
-            key: idempotency key; by default a random one, so that a retry enrols nothing twice.
-        """
-        return self._send(calls.enrol("PUT", set, label, images, embeddings=embeddings, keep=keep, key=key))
-
-    def add_examples(
-        self,
-        set: str,
-        label: str,
-        images: Pictures | None = None,
-        *,
-        embeddings: ArrayLike | None = None,
-        keep: Keep = "nothing",
-        key: str | None = None,
-        if_match: int | None = None,
-    ) -> EnrolledClass:
-        """Add examples to a class; with ``if_match`` only where its version is still that one."""
-        call = calls.enrol("POST", set, label, images, embeddings=embeddings, keep=keep, key=key, if_match=if_match)
-        return self._send(call)
-
-    def remove_example(self, set: str, label: str, id: int, *, if_match: int | None = None) -> EnrolledClass:
-        """Remove an example by its id, as if it had never been."""
-        return self._send(calls.remove_example(set, label, id, if_match=if_match))
-
-    def rename_class(self, set: str, label: str, to: str, *, if_match: int | None = None) -> EnrolledClass:
-        """Give a class another name."""
-        return self._send(calls.move("rename", set, label, to, if_match=if_match))
-
-    def merge_class(self, set: str, label: str, into: str, *, if_match: int | None = None) -> EnrolledClass:
-        """Give all examples of a class to another, and delete it."""
-        return self._send(calls.move("merge", set, label, into, if_match=if_match))
-
-    def delete_class(self, set: str, label: str, *, if_match: int | None = None) -> None:
-        """Delete a class with its examples."""
-        return self._send(calls.delete(set, label, if_match=if_match))
-
-    def delete_set(self, set: str, *, if_match: int | None = None) -> None:
-        """Delete a set with all that is in it."""
-        return self._send(calls.delete(set, None, if_match=if_match))
+    classify = _verb(calls.classify)
+    embed = _verb(calls.embed)
+    verify = _verb(calls.verify)
+    model = _verb(calls.model)
+    sets = _verb(calls.sets)
+    prototypes = _verb(calls.prototypes)
+    get_class = _verb(calls.get_class)
+    enrol = _verb(calls.enrol)
+    add_examples = _verb(calls.add_examples)
+    remove_example = _verb(calls.remove_example)
+    rename_class = _verb(calls.rename_class)
+    merge_class = _verb(calls.merge_class)
+    delete_class = _verb(calls.delete_class)
+    delete_set = _verb(calls.delete_set)
 
 
 class AsyncClient:
@@ -301,104 +207,17 @@ class AsyncClient:
         except httpx.TransportError as error:
             raise _unreachable(error, str(self._http.base_url)) from error
 
-    async def classify(
-        self,
-        images: Pictures,
-        *,
-        k: int | None = None,
-        threshold: float | None = None,
-        fpr: float | None = None,
-        labels: Sequence[str] | None = None,
-        set: str | None = None,
-        prototypes: ArrayLike | None = None,
-        names: Sequence[str] | None = None,
-        exemplars: int = 0,
-    ) -> Any:
-        """See :meth:`Client.classify`."""
-        call = calls.classify(
-            images,
-            k=k,
-            threshold=threshold,
-            fpr=fpr,
-            labels=labels,
-            set=set,
-            prototypes=prototypes,
-            names=names,
-            exemplars=exemplars,
-        )
-        return await self._send(call)
-
-    async def embed(self, images: Pictures) -> NDArray[np.float32]:
-        """Unit embeddings, float32: (d,) of one image, (N, d) of a list."""
-        embeddings: NDArray[np.float32] = await self._send(calls.embed(images))
-        return embeddings
-
-    async def verify(
-        self, first: Picture, second: Picture, *, threshold: float | None = None, fpr: float | None = None
-    ) -> Verification:
-        """Whether two images are of one class, without naming it."""
-        return await self._send(calls.verify(first, second, threshold=threshold, fpr=fpr))
-
-    async def model(self) -> dict[str, Any]:
-        """What is served."""
-        return await self._send(calls.model())
-
-    async def sets(self) -> list[PrototypeSetInfo]:
-        """All prototype sets, the model's own first."""
-        return await self._send(calls.sets())
-
-    async def prototypes(self, set: str = "default") -> Prototypes:
-        """The unit rows of a set."""
-        return await self._send(calls.prototypes(set))
-
-    async def get_class(self, set: str, label: str) -> EnrolledClass:
-        """One enrolled class."""
-        return await self._send(calls.get_class(set, label))
-
-    async def enrol(
-        self,
-        set: str,
-        label: str,
-        images: Pictures | None = None,
-        *,
-        embeddings: ArrayLike | None = None,
-        keep: Keep = "nothing",
-        key: str | None = None,
-    ) -> EnrolledClass:
-        """See :meth:`Client.enrol`."""
-        return await self._send(calls.enrol("PUT", set, label, images, embeddings=embeddings, keep=keep, key=key))
-
-    async def add_examples(
-        self,
-        set: str,
-        label: str,
-        images: Pictures | None = None,
-        *,
-        embeddings: ArrayLike | None = None,
-        keep: Keep = "nothing",
-        key: str | None = None,
-        if_match: int | None = None,
-    ) -> EnrolledClass:
-        """Add examples to a class; with ``if_match`` only where its version is still that one."""
-        call = calls.enrol("POST", set, label, images, embeddings=embeddings, keep=keep, key=key, if_match=if_match)
-        return await self._send(call)
-
-    async def remove_example(self, set: str, label: str, id: int, *, if_match: int | None = None) -> EnrolledClass:
-        """Remove an example by its id, as if it had never been."""
-        return await self._send(calls.remove_example(set, label, id, if_match=if_match))
-
-    async def rename_class(self, set: str, label: str, to: str, *, if_match: int | None = None) -> EnrolledClass:
-        """Give a class another name."""
-        return await self._send(calls.move("rename", set, label, to, if_match=if_match))
-
-    async def merge_class(self, set: str, label: str, into: str, *, if_match: int | None = None) -> EnrolledClass:
-        """Give all examples of a class to another, and delete it."""
-        return await self._send(calls.move("merge", set, label, into, if_match=if_match))
-
-    async def delete_class(self, set: str, label: str, *, if_match: int | None = None) -> None:
-        """Delete a class with its examples."""
-        return await self._send(calls.delete(set, label, if_match=if_match))
-
-    async def delete_set(self, set: str, *, if_match: int | None = None) -> None:
-        """Delete a set with all that is in it."""
-        return await self._send(calls.delete(set, None, if_match=if_match))
+    classify = _async_verb(calls.classify)
+    embed = _async_verb(calls.embed)
+    verify = _async_verb(calls.verify)
+    model = _async_verb(calls.model)
+    sets = _async_verb(calls.sets)
+    prototypes = _async_verb(calls.prototypes)
+    get_class = _async_verb(calls.get_class)
+    enrol = _async_verb(calls.enrol)
+    add_examples = _async_verb(calls.add_examples)
+    remove_example = _async_verb(calls.remove_example)
+    rename_class = _async_verb(calls.rename_class)
+    merge_class = _async_verb(calls.merge_class)
+    delete_class = _async_verb(calls.delete_class)
+    delete_set = _async_verb(calls.delete_set)

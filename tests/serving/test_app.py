@@ -128,7 +128,7 @@ def test_a_label_with_a_comma_is_one_label(client, encode):
 
 
 def test_an_unexpected_failure_is_a_plain_500(client, encode, monkeypatch):
-    def broken(self, results, query):
+    def broken(self, results, query, competing):
         raise RuntimeError("/secret/path")
 
     monkeypatch.setattr(Runtime, "classified", broken)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import subprocess
 import sys
@@ -148,6 +149,20 @@ def test_images_or_embeddings_but_not_both(service, encode, name):
             service.enrol(name, "x", **given)
     with pytest.raises(ValueError, match="one image or more"):
         service.classify([])
+
+
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_verbs_tell_their_arguments_and_what_they_do(kind):
+    assert list(inspect.signature(kind(URL).enrol).parameters) == [
+        "set",
+        "label",
+        "images",
+        "embeddings",
+        "keep",
+        "key",
+    ]
+    assert "unit embeddings (k, d)" in kind.enrol.__doc__
+    assert kind.enrol.__name__ == "enrol"
 
 
 # ---- retries

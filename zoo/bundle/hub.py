@@ -13,6 +13,7 @@ from zoo.bundle.sums import SUMS, read_sums
 from zoo.errors import BundleError
 
 PREFIX = "hf-hub:"
+LOGIN = "`hf auth login`, or set HF_TOKEN,"
 _SECONDS = 10.0
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -26,7 +27,8 @@ def download(spec: str) -> Path:
     The digests are compared by :meth:`zoo.bundle.Bundle.open`, not here.
 
     Raises:
-        BundleError: no such repository or revision, no access, no network and no copy, or not a bundle.
+        BundleError: no such repository or revision, no access, no network and no copy, not a bundle, or a token that
+            is none.
     """
     repo, revision = _split(spec)
     with _explained(repo, revision):
@@ -64,12 +66,14 @@ def _missing(sums: Path) -> list[str]:
 
 def _sums_of_one_commit(repo: str, revision: str) -> tuple[Path, bool]:
     """``SHA256SUMS`` in the cache's folder of the commit that ``revision`` is now; whether the Hub can say more."""
+    from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, snapshot_download
     from huggingface_hub import errors as hub
-    from huggingface_hub import get_hf_file_metadata, hf_hub_url, snapshot_download
 
     cached = _cached(repo, revision)
     if cached is not None and _COMMIT.fullmatch(revision) and not _missing(cached):
         return cached, False
+    if not constants.HF_HUB_OFFLINE:
+        check_token()
     try:
         # Asked first by itself, with a limit: the calls that download wait for ever, or try again for 20 s and more.
         now = get_hf_file_metadata(hf_hub_url(repo, SUMS, revision=revision), timeout=_SECONDS).commit_hash
@@ -80,7 +84,7 @@ def _sums_of_one_commit(repo: str, revision: str) -> tuple[Path, bool]:
             raise
         return cached, False
     except (OSError, hub.HTTPError) as error:  # type: ignore[attr-defined]  # of httpx: not an OSError
-        if cached is None or (_status(error) or 500) < 500:
+        if cached is None or (status_of(error) or 500) < 500:
             raise
         warnings.warn(
             f"the Hub cannot be reached ({_reason(error)}): {PREFIX}{repo}@{revision} is taken from the cache, which "
@@ -108,7 +112,19 @@ def _complete(repo: str, sums: Path, reachable: bool) -> None:
             ) from error
 
 
-def _status(error: Exception) -> int | None:
+def check_token() -> None:
+    """Refuse what cannot be sent in a header, since the error of the HTTP library would quote it.
+
+    Raises:
+        BundleError: the token has other characters than visible ASCII ones; it is not shown.
+    """
+    from huggingface_hub import get_token
+
+    if not re.fullmatch(r"[!-~]*", get_token() or ""):
+        raise BundleError(f"the token of the Hub holds characters that no token has: {LOGIN} anew")
+
+
+def status_of(error: Exception) -> int | None:
     """What the Hub has answered; None where nobody did."""
     status: int | None = getattr(getattr(error, "response", None), "status_code", None)
     return status
@@ -147,9 +163,9 @@ def _explained(repo: str, revision: str) -> Iterator[None]:
                 f"{where} is not, or not whole, in the Hub's cache {constants.HF_HUB_CACHE}, and HF_HUB_OFFLINE "
                 "forbids a download: unset it, or load it where there is a network and copy the cache"
             ) from error
-        if _status(error) in {401, 403}:
+        if status_of(error) in {401, 403}:
             raise BundleError(
-                f"the Hub refuses access to {where} ({_status(error)}): `hf auth login` with a token that may read it"
+                f"the Hub refuses access to {where} ({status_of(error)}): `hf auth login` with a token that may read it"
             ) from error
         raise BundleError(
             f"{where} is not in the Hub's cache and could not be downloaded ({_reason(error)}): check the network, or "
