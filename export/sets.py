@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,10 @@ from safetensors.numpy import load_file, save_file
 from export.bundle import export_run
 from zoo import __version__
 from zoo.bundle import Bundle
+from zoo.bundle.open_set import DEFINITION, leave_out_thresholds
 from zoo.exporter import EnrolledClasses
 from zoo.files import check_free
 
-RATES = (0.01, 0.05, 0.1)
-DEFINITION = (
-    "cosine to the nearest prototype above which at most a share fpr of images of a class without a prototype is "
-    "taken for known; estimated on the enrolled examples by leaving out, for each, the prototype of its own class"
-)
-_BLOCK = 1024
 _OF_THE_CLASSES = {"num_classes", "in_chans", "global_pool", "embed_dim"}
 """What export_run puts into ``model_args`` by itself."""
 
@@ -33,7 +27,7 @@ def export_set(base: Bundle, classes: EnrolledClasses, out: Path, command: str) 
     """Write a bundle whose encoder is another's and whose prototypes are those of enrolled classes.
 
     Nothing can be measured without test images: the record has no metrics, its temperature is that of ``base``, and
-    its thresholds for unknown images are those of :func:`thresholds`.
+    its thresholds for unknown images are those of :func:`zoo.bundle.open_set.leave_out_thresholds`.
 
     Args:
         base: whose encoder has embedded the examples.
@@ -51,41 +45,6 @@ def export_set(base: Bundle, classes: EnrolledClasses, out: Path, command: str) 
         save_file(_weights(base, classes.prototypes), run / "model.safetensors")
         (run / "result.json").write_text(json.dumps(set_record(base, classes, command)), encoding="utf-8")
         return export_run(run, out)
-
-
-def thresholds(
-    embeddings: NDArray[np.float32], owners: NDArray[np.int64], prototypes: NDArray[np.float32]
-) -> list[dict[str, float]]:
-    """Thresholds for unknown images, see :data:`DEFINITION`.
-
-    No example is compared with a prototype that it is part of. A rate of which there are fewer examples than one in
-    1 / fpr is left out, and so is one that no cosine keeps to.
-
-    Args:
-        embeddings: (n, d) unit rows.
-        owners: (n,), the class of each.
-        prototypes: (K, d) unit rows, two or more.
-
-    Returns:
-        For each rate "fpr" the "cosine".
-    """
-    others = np.concatenate(list(_nearest_others(embeddings, owners, prototypes)))
-    found = []
-    for rate in RATES:
-        # A cosine equal to the threshold is accepted, so the threshold is the next number above the quantile.
-        cosine = float(np.nextafter(np.quantile(others, 1 - rate, method="higher"), np.float32(2)))
-        if len(others) * rate >= 1 and cosine <= 1:
-            found.append({"fpr": rate, "cosine": cosine})
-    return found
-
-
-def _nearest_others(
-    embeddings: NDArray[np.float32], owners: NDArray[np.int64], prototypes: NDArray[np.float32]
-) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(embeddings), _BLOCK):  # (n, K) at once would not fit for many classes
-        cosines = embeddings[start : start + _BLOCK] @ prototypes.T
-        cosines[np.arange(len(cosines)), owners[start : start + _BLOCK]] = -np.inf
-        yield cosines.max(axis=1)
 
 
 def _weights(base: Bundle, prototypes: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
@@ -127,7 +86,7 @@ def set_record(base: Bundle, classes: EnrolledClasses, command: str) -> dict[str
         "metrics": {},
         "open_set": {
             "definition": DEFINITION,
-            "thresholds": thresholds(classes.embeddings, classes.owners, classes.prototypes),
+            "thresholds": leave_out_thresholds(classes.embeddings, classes.owners, classes.prototypes),
         },
         "cost": {},
         "command": command,

@@ -57,19 +57,18 @@ class Api:
     async def classify(self, request: Request) -> Response:
         """POST /v1/classify."""
         runtime = self.running()
-        query = classify_query(request.query_params, runtime.thresholds)
-        prototypes = await runtime.prototype_set(query.set)
+        query = classify_query(request.query_params)
         # A mistake in the query is told before the images are read, unless the body may bring the prototypes along.
-        competing = None if query.set is None else query.competing(prototypes)
+        question = None if query.set is None else await runtime.question(query)
         with self.permit():
             form = await self.form(request, runtime, PARTS)
             given = await self._given(form, runtime)
-            if competing is None:
-                competing = query.competing(given or prototypes)
+            if question is None:
+                question = await runtime.question(query, given)
             elif given:
                 raise ServingError("invalid_form", "the request brings prototypes along and names a set; choose one")
             results = await self.embedded(request, runtime, form.images)
-            return JSONResponse(await run_in_threadpool(runtime.classified, results, query, competing))
+            return JSONResponse(await run_in_threadpool(runtime.classified, results, question))
 
     @staticmethod
     async def _given(form: Form, runtime: Runtime) -> PrototypeSet | None:

@@ -42,7 +42,7 @@ class Batcher:
     """Brings the images of all requests to one device thread. Use as an async context manager.
 
     Args:
-        run: the device; called in one thread with uint8 (N, H, W, 3), N <= ``max_batch``.
+        run: the device; called in one thread with at most ``max_batch`` images.
         shape: (H, W, 3) of every image.
         max_batch: most images in one call.
         max_queue: most images that wait; more are refused as "busy".
@@ -51,7 +51,7 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[NDArray[np.uint8]], Outputs],
+        run: Callable[[Sequence[NDArray[np.uint8]]], Outputs],
         shape: tuple[int, int, int],
         *,
         max_batch: int = 32,
@@ -134,7 +134,7 @@ class Batcher:
         return batch
 
     async def _run_batch(self, batch: list[_Waiting]) -> None:
-        images = np.stack([item.image for item in batch])
+        images = [item.image for item in batch]
         started = time.perf_counter()
         outputs = await asyncio.get_running_loop().run_in_executor(self._device, self._run, images)
         self._on_batch(time.perf_counter() - started, [started - item.since for item in batch])

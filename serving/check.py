@@ -17,7 +17,7 @@ def main() -> int:
     try:
         settings = Settings.from_environment()
         bundle = Bundle.open(find(settings.bundle))
-        Engine(bundle, settings.device)
+        Engine(bundle, settings.device, settings.gpu)
         open_store(settings, bundle).close()
     except ProtozooError as error:
         click.echo(f"protozoo: {error}", err=True)

@@ -18,7 +18,12 @@ import click
     help="Largest body of a request, in MiB.  [default: 20]",
     metavar="MIB",
 )
-def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | None) -> None:
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="Processes that answer, each with the model; on GPUs one on each.  [default: 1]",
+)
+def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | None, workers: int | None) -> None:
     r"""Serve BUNDLE over HTTP: /v1/classify, /v1/embed and /v1/model.
 
     BUNDLE is the folder of a bundle or a pretrained model of the zoo. Ctrl-C or SIGTERM ends the service after the
@@ -31,7 +36,7 @@ def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | No
     """
     from serving.launch import launch
 
-    launch(bundle, host=host, port=port, device=device, max_body_mib=max_body_mib)
+    launch(bundle, host=host, port=port, device=device, workers=workers, max_body_mib=max_body_mib)
 
 
 @click.command()

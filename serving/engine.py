@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from serving.bound import BoundBatch
 from zoo.bundle import Bundle, BundleError, ProtozooError
 
 BUCKETS = (1, 2, 4, 8, 16, 32)
@@ -49,14 +50,19 @@ class Engine:
     Args:
         bundle: what to run.
         device: "cpu" or "cuda".
+        gpu: which one, counted from 0 among those that are visible.
 
     Raises:
         BundleError: the model cannot be loaded, or does not give the outputs that were recorded at export.
         ProtozooError: the device cannot be used; the message says what to install.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "cpu") -> None:
-        self._session = _session(bundle, device)
+    def __init__(self, bundle: Bundle, device: str = "cpu", gpu: int = 0) -> None:
+        size = bundle.preprocessing.size
+        self._shape = (size, size, 3)
+        self._device, self._gpu = device, gpu
+        self._session = _session(bundle, device, gpu)
+        self._batches: dict[int, BoundBatch] = {}
         self._check_signature(bundle)
         self._replay(bundle)
 
@@ -68,12 +74,11 @@ class Engine:
 
     def warm_up(self) -> None:
         """Run every batch size once, so that no request pays for a first time."""
-        _, height, width, channels = self._session.get_inputs()[0].shape
         for size in BUCKETS:
-            self.run(np.zeros((size, height, width, channels), np.uint8))
+            self.run([np.zeros(self._shape, np.uint8)] * size)
 
-    def run(self, images: NDArray[np.uint8]) -> Outputs:
-        """Embed a batch, uint8 (N, H, W, 3); N may be any number from 1.
+    def run(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
+        """Embed images, each uint8 (H, W, 3), one or more. Not for two threads at a time.
 
         Raises:
             EngineError: the device failed, or an output is NaN or infinite.
@@ -83,19 +88,20 @@ class Engine:
             np.concatenate([part.embeddings for part in parts]), np.concatenate([part.cosines for part in parts])
         )
 
-    def _run_bucket(self, images: NDArray[np.uint8]) -> Outputs:
-        count = len(images)
-        size = next(bucket for bucket in BUCKETS if bucket >= count)
-        if size > count:
-            images = np.concatenate([images, np.zeros((size - count, *images.shape[1:]), np.uint8)])
+    def _run_bucket(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
+        size = next(bucket for bucket in BUCKETS if bucket >= len(images))
         try:
-            embeddings, cosines = self._session.run(["embeddings", "cosines"], {"images": images})
+            embeddings, cosines = self._bound(size).run(images)
         except Exception as error:  # ONNX Runtime's own classes have no public common base
             raise EngineError(f"ONNX Runtime failed on {self.provider}: {error}") from error
-        embeddings, cosines = embeddings[:count], cosines[:count]
         if not (np.isfinite(embeddings).all() and np.isfinite(cosines).all()):
             raise EngineError(f"the model gave NaN or infinite numbers on {self.provider}")
         return Outputs(embeddings, cosines)
+
+    def _bound(self, size: int) -> BoundBatch:
+        if size not in self._batches:
+            self._batches[size] = BoundBatch(self._session, size, self._shape, device=self._device, gpu=self._gpu)
+        return self._batches[size]
 
     def _check_signature(self, bundle: Bundle) -> None:
         size = bundle.preprocessing.size
@@ -110,7 +116,7 @@ class Engine:
     def _replay(self, bundle: Bundle) -> None:
         golden = bundle.golden
         try:
-            outputs = self.run(golden.images)
+            outputs = self.run(list(golden.images))
         except EngineError as error:
             raise BundleError(f"{bundle.onnx_path} cannot run the bundle's golden images: {error}") from error
         for name, given, recorded in (
@@ -134,12 +140,12 @@ def _largest_difference(given: NDArray[np.float32], recorded: NDArray[np.float32
     return float("inf") if np.isnan(difference) else difference  # NaN would compare as small
 
 
-def _chunks(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+def _chunks(images: Sequence[NDArray[np.uint8]]) -> Iterator[Sequence[NDArray[np.uint8]]]:
     for start in range(0, len(images), BUCKETS[-1]):
         yield images[start : start + BUCKETS[-1]]
 
 
-def _session(bundle: Bundle, device: str) -> Any:
+def _session(bundle: Bundle, device: str, gpu: int) -> Any:
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
@@ -147,15 +153,14 @@ def _session(bundle: Bundle, device: str) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device == "cuda" and _PROVIDERS[device] not in onnxruntime.get_available_providers():
         raise _no_cuda("this ONNX Runtime was built without CUDA")
+    chosen = _OPTIONS[device] | ({"device_id": str(gpu)} if device == "cuda" else {})
     try:
-        session = onnxruntime.InferenceSession(
-            str(bundle.onnx_path), options, providers=[(_PROVIDERS[device], _OPTIONS[device])]
-        )
+        session = onnxruntime.InferenceSession(str(bundle.onnx_path), options, providers=[(_PROVIDERS[device], chosen)])
     except Exception as error:  # ONNX Runtime's own classes have no public common base
         raise BundleError(f"{bundle.onnx_path} cannot be loaded by ONNX Runtime: {_first_line(error)}") from error
     if session.get_providers()[0] != _PROVIDERS[device]:
         # ONNX Runtime only logs where CUDA is missing, and goes on some fifty times slower.
-        raise _no_cuda("ONNX Runtime cannot start CUDA here")
+        raise _no_cuda(f"ONNX Runtime cannot start CUDA here on GPU {gpu}, counted from 0")
     return session
 
 

@@ -12,11 +12,14 @@ from serving.prototypes import PrototypeSet
 from serving.sets import Limits, ModelKey, SetError, SetInfo, SetStore, Snapshot
 from serving.settings import Settings
 from zoo.bundle import Bundle
+from zoo.bundle.open_set import leave_out_thresholds
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 0.25
 """How often the database is asked whether another worker or replica has written."""
+CALIBRATION_EXAMPLES = 10_000
+"""Most examples of a set that its thresholds are computed from: of more, some spread over all of them."""
 
 
 def open_store(settings: Settings, bundle: Bundle) -> SetStore:
@@ -41,6 +44,7 @@ class EnrolledSets:
     def __init__(self, store: SetStore) -> None:
         self.store = store
         self._known: dict[str, tuple[Snapshot, PrototypeSet]] = {}
+        self._calibrated: dict[str, tuple[int, list[dict[str, float]]]] = {}
         self._revision = -1
         self._task: asyncio.Task[None] | None = None
 
@@ -75,6 +79,22 @@ class EnrolledSets:
         """
         return (await self._entry(name))[0]
 
+    async def thresholds(self, name: str) -> list[dict[str, float]]:
+        """The thresholds of a set, from its own examples: dicts with "fpr" and "cosine".
+
+        Raises:
+            SetError: there is no such set, or it is another model's.
+        """
+        version = (await self.snapshot(name)).version
+        known = self._calibrated.get(name)
+        if known is None or known[0] != version:
+            known = self._calibrated[name] = await run_in_threadpool(self._calibrate, name)
+        return known[1]
+
+    def _calibrate(self, name: str) -> tuple[int, list[dict[str, float]]]:
+        sample = self.store.sample(name, CALIBRATION_EXAMPLES)
+        return sample.classes.version, leave_out_thresholds(sample.embeddings, sample.owners, sample.classes.rows)
+
     async def _entry(self, name: str) -> tuple[Snapshot, PrototypeSet]:
         if name in self._known:
             return self._known[name]
@@ -92,6 +112,7 @@ class EnrolledSets:
     def forget(self, name: str) -> None:
         """Read a set anew when it is asked for next: this process has written to it."""
         self._known.pop(name, None)
+        self._calibrated.pop(name, None)
 
     async def _watch(self) -> None:
         away = False
@@ -112,4 +133,5 @@ class EnrolledSets:
     def _drop_changed(self, infos: list[SetInfo], revision: int) -> None:
         versions = {info.name: info.version for info in infos}
         self._known = {name: entry for name, entry in self._known.items() if entry[0].version == versions.get(name)}
+        self._calibrated = {name: entry for name, entry in self._calibrated.items() if entry[0] == versions.get(name)}
         self._revision = revision

@@ -15,8 +15,12 @@ TARGET = "serving.service:Protozoo"
 DRAIN_SECONDS = 30
 
 
-def launch(bundle: str, *, host: str, port: int, device: str, max_body_mib: int | None = None) -> NoReturn:
+def launch(
+    bundle: str, *, host: str, port: int, device: str, workers: int | None = None, max_body_mib: int | None = None
+) -> NoReturn:
     """Replace this process by BentoML's server, so that signals and exit status are its own.
+
+    ``workers`` are the processes that answer, each with the model; None leaves BentoML's own settings as they are.
 
     Raises:
         ProtozooError: the bundle is damaged, a setting is wrong, or the port cannot be used.
@@ -34,6 +38,8 @@ def launch(bundle: str, *, host: str, port: int, device: str, max_body_mib: int 
     }
     if max_body_mib is not None:
         environment[variable("max_body_bytes")] = str(max_body_mib * MIB)
+    if workers is not None:
+        environment["BENTOML_CONFIG_OPTIONS"] = with_workers(os.environ.get("BENTOML_CONFIG_OPTIONS", ""), workers)
     Settings.from_environment(environment)
     # From the folder that holds this package: a `serving` or `zoo` of the user's in the working directory would be
     # imported in its place.
@@ -44,6 +50,11 @@ def launch(bundle: str, *, host: str, port: int, device: str, max_body_mib: int 
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(sys.executable, arguments, environment)
+
+
+def with_workers(options: str, workers: int) -> str:
+    """The text of ``BENTOML_CONFIG_OPTIONS`` with a number of workers; of an option given twice the last counts."""
+    return f"{options} services.protozoo.workers={workers}".strip()
 
 
 def bindable(host: str, port: int) -> str:

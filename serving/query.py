@@ -21,7 +21,8 @@ class ClassifyQuery:
 
     Attributes:
         k: how many candidates; None means the default.
-        threshold: least cosine of a known class; None means none.
+        threshold: least cosine of a known class; None where it was not asked for.
+        fpr: share of unknown images that may pass for known; None where it was not asked for.
         labels: the only ones that compete, each value one or several with commas between; None means all.
         set: name of the prototypes that compete; None means the request's own where it brings some, else the model's.
         exemplars: how many of the nearest examples of the best class to show; 0 means none.
@@ -29,28 +30,29 @@ class ClassifyQuery:
 
     k: int | None
     threshold: float | None
+    fpr: float | None
     labels: tuple[str, ...] | None
     set: str | None
     exemplars: int
 
-    def competing(self, prototypes: PrototypeSet) -> PrototypeSet:
-        """The part of a set that the labels name.
+    def of(self, prototypes: PrototypeSet, thresholds: Sequence[dict[str, Any]]) -> Question:
+        """What it means for a set.
+
+        Args:
+            prototypes: the set.
+            thresholds: the set's calibrated ones, with "fpr" and "cosine".
 
         Raises:
-            ServingError: it has not got one of them, or more candidates are asked for than compete.
+            ServingError: the set has not got one of the labels, more candidates are asked for than compete, or
+                ``fpr`` is not calibrated.
         """
         chosen = prototypes
         if self.labels is not None:
             chosen = prototypes.subset(_labels(self.labels, set(prototypes.labels)))
-        self.candidates(len(chosen))
-        return chosen
+        threshold = self.threshold if self.fpr is None else calibrated(self.fpr, thresholds)
+        return Question(chosen, self._candidates(len(chosen)), threshold, self.exemplars)
 
-    def candidates(self, competing: int) -> int:
-        """How many candidates to list of ``competing`` classes.
-
-        Raises:
-            ServingError: more were asked for than compete.
-        """
+    def _candidates(self, competing: int) -> int:
         if self.k is None:
             return min(DEFAULT_K, competing)
         if self.k > competing:
@@ -58,20 +60,35 @@ class ClassifyQuery:
         return self.k
 
 
-def classify_query(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> ClassifyQuery:
-    """Read the query of /v1/classify.
+@dataclass(frozen=True)
+class Question:
+    """What is to be answered of every image.
 
-    Args:
-        query: as it came.
-        thresholds: the bundle's calibrated ones, with "fpr" and "cosine".
+    Attributes:
+        competing: the prototypes, of which there is one or more.
+        k: how many candidates to list.
+        threshold: least cosine of a known class; None means none.
+        exemplars: how many of the nearest examples of the best class to show.
+    """
+
+    competing: PrototypeSet
+    k: int
+    threshold: float | None
+    exemplars: int
+
+
+def classify_query(query: QueryParams) -> ClassifyQuery:
+    """Read the query of /v1/classify.
 
     Raises:
         ServingError: a parameter is unknown, repeated, malformed or out of range.
     """
     check_names(query, ("k", "threshold", "fpr", "labels", "set", "explain", "n"), repeatable=("labels",))
+    threshold, fpr = _limits(query)
     return ClassifyQuery(
         k=_count("k", query["k"]) if "k" in query else None,
-        threshold=read_threshold(query, thresholds),
+        threshold=threshold,
+        fpr=fpr,
         labels=tuple(query.getlist("labels")) if "labels" in query else None,
         set=query.get("set"),
         exemplars=_exemplars(query),
@@ -81,25 +98,44 @@ def classify_query(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> 
 def verify_query(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> float | None:
     """Read the query of /v1/verify: the least cosine at which two images are of one class; None means none."""
     check_names(query, ("threshold", "fpr"))
-    return read_threshold(query, thresholds)
+    threshold, fpr = _limits(query)
+    return threshold if fpr is None else calibrated(fpr, thresholds)
 
 
-def read_threshold(query: QueryParams, thresholds: Sequence[dict[str, Any]]) -> float | None:
-    """``threshold``, or the calibrated cosine for ``fpr``; None where neither is given.
+def calibrated(fpr: float, thresholds: Sequence[dict[str, Any]]) -> float:
+    """The cosine for a share of unknown images.
+
+    Args:
+        fpr: the share.
+        thresholds: those of the prototypes that compete, with "fpr" and "cosine".
 
     Raises:
-        ServingError: both are given, one is malformed, or ``fpr`` is not calibrated.
+        ServingError: they have none for it.
     """
+    for row in thresholds:
+        if float(row["fpr"]) == fpr:
+            return float(row["cosine"])
+    if not thresholds:
+        raise _invalid(
+            "these prototypes have no calibrated thresholds (an enrolled set has them from 10 examples of two classes "
+            "on), so fpr cannot be used; give threshold"
+        )
+    listed = ", ".join(f"{row['fpr']:g}" for row in thresholds)
+    raise _invalid(f"fpr={fpr:g} is not calibrated; these prototypes have {listed}")
+
+
+def _limits(query: QueryParams) -> tuple[float | None, float | None]:
+    """(threshold, fpr), at most one of which is given."""
     if "threshold" in query and "fpr" in query:
         raise _invalid("give threshold or fpr, not both")
     if "fpr" in query:
-        return _calibrated(query["fpr"], thresholds)
+        return None, _number("fpr", query["fpr"])
     if "threshold" not in query:
-        return None
+        return None, None
     threshold = _number("threshold", query["threshold"])
     if not -1 <= threshold <= 1:
         raise _invalid(f"threshold is a cosine, from -1 to 1; it is {query['threshold'][:40]!r}")
-    return threshold
+    return threshold, None
 
 
 def embed_format(query: QueryParams) -> str:
@@ -152,17 +188,6 @@ def _number(name: str, text: str) -> float:
     if not math.isfinite(value):
         raise _invalid(f"{name} must be a finite number; it is {text[:40]!r}")
     return value
-
-
-def _calibrated(text: str, thresholds: Sequence[dict[str, Any]]) -> float:
-    asked = _number("fpr", text)
-    for row in thresholds:
-        if float(row["fpr"]) == asked:
-            return float(row["cosine"])
-    if not thresholds:
-        raise _invalid("this model has no calibrated thresholds, so fpr cannot be used; give threshold")
-    listed = ", ".join(f"{row['fpr']:g}" for row in thresholds)
-    raise _invalid(f"fpr={text[:40]} is not calibrated; this model lists {listed}")
 
 
 def _labels(values: Sequence[str], known: set[str]) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from serving.enrolled import EnrolledSets, open_store
 from serving.errors import ServingError
 from serving.metrics import Metrics
 from serving.prototypes import DEFAULT, PrototypeSet
-from serving.query import ClassifyQuery
+from serving.query import ClassifyQuery, Question
 from serving.settings import Settings
 from zoo.bundle import Bundle, find
 
@@ -49,7 +49,7 @@ class Runtime:
             ProtozooError: the bundle or the device cannot be used.
         """
         bundle = Bundle.open(find(settings.bundle))
-        engine = Engine(bundle, settings.device)
+        engine = Engine(bundle, settings.device, settings.gpu)
         engine.warm_up()
         prototypes = PrototypeSet.whole(bundle.prototypes, bundle.labels, bundle.offsets)
         _ = prototypes.smallest_angle  # computed once, before the first request
@@ -125,28 +125,42 @@ class Runtime:
         embedded = iter(await self.batcher.embed(good))
         return [result if isinstance(result, ServingError) else next(embedded) for result in decoded]
 
-    def classified(
-        self, results: Sequence[Embedded | ServingError], query: ClassifyQuery, competing: PrototypeSet
-    ) -> dict[str, Any]:
-        """The answer of /v1/classify, of the prototypes that compete. Takes time with many: not for the event loop."""
+    async def question(self, query: ClassifyQuery, given: PrototypeSet | None = None) -> Question:
+        """What a query means for the set that it names, or for prototypes that came with it: those are not calibrated.
+
+        Raises:
+            SetError: there is no such set, or it is another model's.
+            ServingError: "empty_set", and see :meth:`ClassifyQuery.of`.
+        """
+        calibrated = query.fpr is not None and given is None
+        thresholds = await self.thresholds_of(query.set) if calibrated else ()
+        return query.of(given or await self.prototype_set(query.set), thresholds)
+
+    async def thresholds_of(self, name: str | None) -> Sequence[dict[str, Any]]:
+        """The calibrated thresholds of a set; None means the model's own."""
+        return self.thresholds if name in (None, DEFAULT) else await self.enrolled.thresholds(name)
+
+    def classified(self, results: Sequence[Embedded | ServingError], question: Question) -> dict[str, Any]:
+        """The answer of /v1/classify. Takes time with many prototypes: not for the event loop."""
         answers = [
-            result.as_json() if isinstance(result, ServingError) else self._answer(result, query, competing)
+            result.as_json() if isinstance(result, ServingError) else self._answer(result, question)
             for result in results
         ]
-        return {"model": self.bundle.name, "set": competing.name, "results": answers}
+        return {"model": self.bundle.name, "set": question.competing.name, "results": answers}
 
-    def _answer(self, embedded: Embedded, query: ClassifyQuery, competing: PrototypeSet) -> dict[str, Any]:
+    def _answer(self, embedded: Embedded, question: Question) -> dict[str, Any]:
+        competing = question.competing
         answer = competing.answer(
             competing.cosines(embedded.embedding, embedded.cosines),
-            k=query.candidates(len(competing)),
+            k=question.k,
             temperature=self.bundle.temperature,
-            threshold=query.threshold,
+            threshold=question.threshold,
         )
         self.metrics.observe_answer(competing.name, answer.cosine, known=answer.known)
-        if not query.exemplars:
+        if not question.exemplars:
             return asdict(answer)
         best = answer.predictions[0].label
-        return asdict(answer) | {"exemplars": self._exemplars(embedded, competing.name, best, query.exemplars)}
+        return asdict(answer) | {"exemplars": self._exemplars(embedded, competing.name, best, question.exemplars)}
 
     def _exemplars(self, embedded: Embedded, name: str, label: str, count: int) -> list[dict[str, Any]]:
         """The nearest stored examples of a class: why it was chosen."""

@@ -6,6 +6,7 @@ import gc
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import bentoml
@@ -32,7 +33,8 @@ def _on_ready(settings: Settings) -> None:
 def _settings() -> Settings:
     settings = Settings.from_environment()
     set_up(settings.log)
-    return settings
+    # BentoML counts its workers from 1, and gives all of them the same GPUs.
+    return replace(settings, gpu=settings.gpu + (bentoml.server_context.worker_index or 1) - 1)
 
 
 app = create_app(_settings, _on_ready)

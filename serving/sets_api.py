@@ -49,10 +49,15 @@ class SetsApi:
         runtime, name = self._api.running(), request.path_params["set"]
         if name == DEFAULT:
             classes = [{"label": label} for label in runtime.prototypes.labels]
-            return JSONResponse({**_default_info(runtime), "classes": classes})
+            return JSONResponse({**_default_info(runtime), "thresholds": list(runtime.thresholds), "classes": classes})
         info = await run_in_threadpool(runtime.enrolled.store.get_set, name)
         snapshot = await runtime.enrolled.snapshot(name)
-        answer = {**_info(info, runtime), "version": snapshot.version, "classes": _classes(snapshot)}
+        answer = {
+            **_info(info, runtime),
+            "version": snapshot.version,
+            "thresholds": await runtime.enrolled.thresholds(name),
+            "classes": _classes(snapshot),
+        }
         return JSONResponse(answer, headers=_tag(snapshot.version))
 
     async def delete(self, request: Request) -> Response:

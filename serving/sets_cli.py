@@ -242,7 +242,7 @@ def _embedder(bundle: Bundle, settings: Settings) -> Embed:
 
     def embed(images: list[bytes]) -> NDArray[np.float32]:
         try:
-            return engine.run(np.stack([decoder.decode(data) for data in images])).embeddings
+            return engine.run([decoder.decode(data) for data in images]).embeddings
         except (ServingError, EngineError) as error:
             raise ProtozooError(f"a kept image cannot be embedded by {bundle.name}: {error}") from error
 

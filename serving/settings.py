@@ -27,6 +27,8 @@ class Settings:
     Attributes:
         bundle: folder, zoo name or hf-hub:owner/name of the bundle; inside of a Bento, its own unless set.
         device: "cpu" or "cuda".
+        gpu: with "cuda" the first worker's, counted from 0 among those that are visible; each further worker takes the
+            next.
         max_body_bytes: largest body of a request, in bytes.
         max_pixels: largest picture, in pixels; its decoded form takes 3 bytes for each.
         max_images: most images in one request.
@@ -47,6 +49,7 @@ class Settings:
 
     bundle: str
     device: str = "cpu"
+    gpu: int = 0
     max_body_bytes: int = 20 * MIB
     max_pixels: int = 64_000_000
     max_images: int = 64
@@ -69,9 +72,9 @@ class Settings:
                 raise ProtozooError(
                     f"{variable(name)} must be one of {', '.join(choices)}; it is {getattr(self, name)!r}"
                 )
-        for number in _NUMBERS:
-            if getattr(self, number) < 1:
-                raise ProtozooError(f"{variable(number)} must be 1 or more; it is {getattr(self, number)}")
+        for number, least in _LEAST.items():
+            if getattr(self, number) < least:
+                raise ProtozooError(f"{variable(number)} must be {least} or more; it is {getattr(self, number)}")
         if self.body_seconds + self.answer_seconds >= TIMEOUT_SECONDS:
             raise ProtozooError(
                 f"{variable('body_seconds')} ({self.body_seconds}) and {variable('answer_seconds')} "
@@ -100,23 +103,27 @@ class Settings:
                 f"{variable('bundle')} must name what to serve: a folder, a zoo name or hf-hub:owner/name"
             )
         given: dict[str, Any] = {
-            name: _integer(name, text) if name in _NUMBERS else text for name, text in texts.items() if text
+            name: _integer(name, text) if name in _LEAST else text for name, text in texts.items() if text
         }
         return cls(**given)
 
 
 _CHOICES = {"device": DEVICES, "decode": DECODES, "log": LOGS}
-_NUMBERS = (
-    "max_body_bytes",
-    "max_pixels",
-    "max_images",
-    "max_requests",
-    "max_queue",
-    "decode_threads",
-    "body_seconds",
-    "answer_seconds",
-    "max_classes",
+_LEAST = {"gpu": 0} | dict.fromkeys(
+    (
+        "max_body_bytes",
+        "max_pixels",
+        "max_images",
+        "max_requests",
+        "max_queue",
+        "decode_threads",
+        "body_seconds",
+        "answer_seconds",
+        "max_classes",
+    ),
+    1,
 )
+"""Of the whole numbers."""
 
 
 def variable(name: str) -> str:

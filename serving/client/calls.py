@@ -72,7 +72,7 @@ def classify(
         images: one, or a list.
         k: how many candidates.
         threshold: least cosine of a known class; or instead
-        fpr: share of unknown images that may pass for known, one of those that the model was calibrated for.
+        fpr: share of unknown images that may pass for known, one of those of :func:`thresholds`.
         labels: the only classes that compete.
         set: name of an enrolled set; or instead
         prototypes: (K, d), to compete in place of the model's, with
@@ -138,6 +138,11 @@ def sets() -> Call[list[PrototypeSetInfo]]:
         "/v1/sets",
         lambda answer: [PrototypeSetInfo(**known_fields(PrototypeSetInfo, row)) for row in answer["sets"]],
     )
+
+
+def thresholds(set: str = "default") -> Call[dict[float, float]]:
+    """The cosine for each share ``fpr`` of unknown images that a set is calibrated for."""
+    return Call("GET", _set(set), lambda answer: {row["fpr"]: row["cosine"] for row in answer["thresholds"]})
 
 
 def prototypes(set: str = "default") -> Call[Prototypes]:

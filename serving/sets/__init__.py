@@ -7,7 +7,7 @@ tables and the transactions, :mod:`serving.sets.rows` the statements, :mod:`serv
 """
 
 from serving.sets.errors import SetError
-from serving.sets.records import ClassState, Exemplars, Limits, ModelKey, SetInfo, Snapshot
+from serving.sets.records import ClassState, Exemplars, Limits, ModelKey, Sample, SetInfo, Snapshot
 from serving.sets.store import SetStore
 
-__all__ = ["ClassState", "Exemplars", "Limits", "ModelKey", "SetError", "SetInfo", "SetStore", "Snapshot"]
+__all__ = ["ClassState", "Exemplars", "Limits", "ModelKey", "Sample", "SetError", "SetInfo", "SetStore", "Snapshot"]

@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from serving.sets.archive import Archive
 from serving.sets.embeddings import prototypes
-from serving.sets.records import ClassState, Exemplars, ModelKey, Snapshot
+from serving.sets.records import ClassState, Exemplars, ModelKey, Sample, Snapshot
 from serving.sets.rows import AnyRow, check_model, class_state, find_class, find_set, unpack, unpack_sums
 from serving.sets.tables import classes, examples
 
@@ -29,6 +29,18 @@ def read_snapshot(connection: Connection, model: ModelKey, name: str) -> Snapsho
     for array in (versions, counts, units):
         array.setflags(write=False)  # as the sums are: several threads look at them
     return Snapshot(name, row.version, tuple(one.label for one in found), versions, counts, sums, units)
+
+
+def read_sample(connection: Connection, model: ModelKey, name: str, most: int) -> Sample:
+    """At most so many examples of a set, spread over all of them."""
+    snapshot = read_snapshot(connection, model, name)
+    row = find_set(connection, name)
+    position = {label: index for index, label in enumerate(snapshot.labels)}
+    query = select(classes.c.label, examples.c.embedding).join(classes).where(classes.c.set_id == row.id)
+    step = max(1, -(-row.examples // most))
+    found = connection.execute(query.where(examples.c.id % step == 0).order_by(examples.c.id).limit(most)).all()
+    owners = np.array([position[one.label] for one in found], np.int64)
+    return Sample(snapshot, unpack((one.embedding for one in found), row.dim), owners)
 
 
 def read_exemplars(connection: Connection, model: ModelKey, name: str, label: str) -> Exemplars:

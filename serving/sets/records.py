@@ -121,6 +121,21 @@ class Snapshot:
 
 
 @dataclass(frozen=True, eq=False)
+class Sample:
+    """Some examples of a set, or all.
+
+    Attributes:
+        classes: all of them, at the same moment.
+        embeddings: float32 (n, d), of unit norm.
+        owners: int64 (n,), the position of each example's class.
+    """
+
+    classes: Snapshot
+    embeddings: NDArray[np.float32]
+    owners: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class Exemplars:
     """The examples of a class.
 

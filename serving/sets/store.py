@@ -14,7 +14,7 @@ from serving.sets.connect import parse_url
 from serving.sets.database import Database, Write
 from serving.sets.enrolment import Batch, Key, remember, replayed
 from serving.sets.names import checked_label, checked_set_name
-from serving.sets.records import ClassState, Exemplars, Limits, ModelKey, SetInfo, Snapshot
+from serving.sets.records import ClassState, Exemplars, Limits, ModelKey, Sample, SetInfo, Snapshot
 from serving.sets.reembed import Embed, reembed
 from serving.sets.rows import find_set, set_info
 from serving.sets.tables import sets, state
@@ -93,6 +93,10 @@ class SetStore:
     def exemplars(self, name: str, label: str) -> Exemplars:
         """The examples of a class, without the bytes of their images."""
         return self._database.read(lambda connection: reading.read_exemplars(connection, self.model, name, label))
+
+    def sample(self, name: str, most: int) -> Sample:
+        """At most so many examples of a set, the same ones each time, with all classes as they were at that moment."""
+        return self._database.read(lambda connection: reading.read_sample(connection, self.model, name, most))
 
     def images(self, name: str, label: str) -> dict[int, bytes]:
         """The kept images of a class, by the id of their example; of whatever model."""

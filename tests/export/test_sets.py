@@ -11,8 +11,9 @@ import pytest
 from huggingface_hub import ModelCard
 
 from export.card import render_card
-from export.sets import set_record, thresholds
+from export.sets import set_record
 from zoo.bundle import Bundle, find
+from zoo.bundle.open_set import leave_out_thresholds as thresholds
 from zoo.exporter import EnrolledClasses
 
 BASE = "proto_resnet20_cifar.nonl_digits"

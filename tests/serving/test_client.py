@@ -15,6 +15,7 @@ from PIL import Image
 
 from serving.client import AsyncClient, Classification, Client, Prototypes, ServiceError
 from tests.serving.talk import in_process
+from tests.tiny_bundle import THRESHOLDS
 
 URL = "http://127.0.0.1"
 
@@ -97,6 +98,7 @@ def test_options_reach_the_service(service, bundle, encode):
     assert not service.classify(encode(), threshold=1).known
     assert service.classify(encode(), threshold=1).label is None
     assert service.classify(encode(), fpr=0.05, k=1).known
+    assert service.thresholds() == {row["fpr"]: row["cosine"] for row in THRESHOLDS}
     own = service.classify(encode(), prototypes=np.eye(8)[:2], names=["a", "b"])
     assert {p.label for p in own.predictions} == {"a", "b"}
 

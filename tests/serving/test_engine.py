@@ -4,6 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from serving.bound import BoundBatch
 from serving.engine import BUCKETS, Engine, EngineError
 from tests.tiny_bundle import make_tiny_bundle
 from zoo.bundle import BundleError, ProtozooError
@@ -22,7 +23,7 @@ def noise(count, size=8, seed=1):
 def test_a_batch_equals_single_images(engine, count):
     images = noise(count)
     together = engine.run(images)
-    alone = [engine.run(image[None]) for image in images]
+    alone = [engine.run([image]) for image in images]
     np.testing.assert_allclose(together.embeddings, np.concatenate([one.embeddings for one in alone]), atol=1e-6)
     np.testing.assert_allclose(together.cosines, np.concatenate([one.cosines for one in alone]), atol=1e-6)
 
@@ -33,26 +34,49 @@ def test_outputs_are_unit_embeddings_and_their_cosines(engine, bundle):
     np.testing.assert_allclose(outputs.cosines, outputs.embeddings @ bundle.prototypes.T, atol=1e-5)
 
 
-def test_the_device_sees_bucket_sizes_only(engine, monkeypatch):
+@pytest.fixture
+def device(engine, monkeypatch):
+    """What the engine gives its device: the sizes that it sees, and how many images are in each."""
     seen = []
 
-    class Session:
-        def run(self, names, feed):
-            seen.append(len(feed["images"]))
-            return real.run(names, feed)
+    class Recorded(BoundBatch):
+        def __init__(self, session, size, *args, **options):
+            super().__init__(session, size, *args, **options)
+            self.size = size
 
-    real = engine._session
-    monkeypatch.setattr(engine, "_session", Session())
+        def run(self, images):
+            seen.append((self.size, len(images), self._input.shape()))
+            return super().run(images)
+
+    monkeypatch.setattr("serving.engine.BoundBatch", Recorded)
+    monkeypatch.setattr(engine, "_batches", {})
+    return seen
+
+
+def test_the_device_sees_bucket_sizes_only(engine, device):
     for count in range(1, 40):
         assert len(engine.run(noise(count)).embeddings) == count
-    assert set(seen) <= set(BUCKETS)
+    assert {tuple(shape) for _, _, shape in device} == {(size, 8, 8, 3) for size in BUCKETS}
+    assert all(size == next(bucket for bucket in BUCKETS if bucket >= count) for size, count, _ in device)
 
 
-def test_warm_up_runs_every_bucket(engine, monkeypatch):
-    seen = []
-    monkeypatch.setattr(engine, "run", lambda images: seen.append(images.shape))
+def test_warm_up_runs_every_bucket(engine, device):
     engine.warm_up()
-    assert seen == [(size, 8, 8, 3) for size in BUCKETS]
+    assert [(size, count) for size, count, _ in device] == [(size, size) for size in BUCKETS]
+
+
+def test_what_an_earlier_batch_left_in_the_buffers_changes_no_answer(engine):
+    first = engine.run(noise(3, seed=2))
+    engine.run(np.full((4, 8, 8, 3), 255, np.uint8))
+    again = engine.run(noise(3, seed=2))
+    assert first.embeddings.tobytes() == again.embeddings.tobytes()
+
+
+def test_outputs_of_a_batch_are_not_overwritten_by_the_next(engine):
+    first = engine.run(noise(2, seed=2))
+    kept = first.embeddings.copy(), first.cosines.copy()
+    engine.run(noise(2, seed=3))
+    assert (first.embeddings.tobytes(), first.cosines.tobytes()) == tuple(part.tobytes() for part in kept)
 
 
 def test_a_model_that_contradicts_its_golden_outputs_is_refused(tmp_path):
@@ -79,16 +103,34 @@ def test_nan_output_is_an_error_at_load(tmp_path):
 
 
 def test_nan_output_is_an_error_at_run(engine, monkeypatch):
-    class Session:
-        def run(self, names, feed):
-            return np.full((1, 8), np.nan, np.float32), np.zeros((1, 5), np.float32)
-
-        def get_providers(self):
-            return ["X"]
-
-    monkeypatch.setattr(engine, "_session", Session())
+    nan = np.full((1, 8), np.nan, np.float32), np.zeros((1, 5), np.float32)
+    monkeypatch.setattr(BoundBatch, "run", lambda self, images: nan)
     with pytest.raises(EngineError, match="NaN"):
         engine.run(noise(1))
+
+
+def test_a_failure_of_the_device_is_an_error_at_run(engine, monkeypatch):
+    def lost(self, images):
+        raise RuntimeError("CUDA failure 719")
+
+    monkeypatch.setattr(BoundBatch, "run", lost)
+    with pytest.raises(EngineError, match="719"):
+        engine.run(noise(1))
+
+
+def test_a_gpu_is_asked_for_by_its_number(bundle, monkeypatch):
+    asked = []
+
+    def session(path, options, providers):
+        asked.extend(providers)
+        raise RuntimeError("no such device")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    with pytest.raises(BundleError, match="no such device"):
+        Engine(bundle, "cuda", 3)
+    ((provider, options),) = asked
+    assert (provider, options["device_id"]) == ("CUDAExecutionProvider", "3")
 
 
 def test_cuda_without_cuda_is_an_error_that_says_what_to_install(bundle, monkeypatch):

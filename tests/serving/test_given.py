@@ -172,3 +172,8 @@ def test_verify_takes_two_good_images(client, encode):
     assert_error(post(client, encode(), "/v1/verify"), 422, "invalid_form")
     assert_error(client.post("/v1/verify", files=form(encode(), b"text")), 415, "unsupported_media_type")
     assert_error(client.post("/v1/verify?k=1", files=form(encode(), encode())), 422, "invalid_parameter")
+
+
+def test_fpr_is_refused_with_prototypes_that_nobody_calibrated(client, encode, rows):
+    response = client.post("/v1/classify?fpr=0.05", files=form(encode()) + parts(npy(rows)))
+    assert "no calibrated thresholds" in assert_error(response, 422, "invalid_parameter")

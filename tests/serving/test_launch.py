@@ -41,6 +41,16 @@ def test_bentoml_is_started_with_the_bundle_and_settings_from_the_package_s_fold
     assert (Path.cwd() / "serving" / "service.py").is_file()
 
 
+def test_workers_are_bentoml_s_and_its_other_options_stay(started, bundle, monkeypatch):
+    monkeypatch.setattr(module, "bindable", lambda host, port: host)
+    monkeypatch.setenv("BENTOML_CONFIG_OPTIONS", "services.protozoo.traffic.timeout=90")
+    CliRunner().invoke(serve, [str(bundle.path), "--workers", "3"], catch_exceptions=False)
+    options = started[0][2]["BENTOML_CONFIG_OPTIONS"].split()
+    assert options == ["services.protozoo.traffic.timeout=90", "services.protozoo.workers=3"]
+    launch(str(bundle.path), host="127.0.0.1", port=3456, device="cpu")
+    assert started[1][2]["BENTOML_CONFIG_OPTIONS"] == "services.protozoo.traffic.timeout=90"
+
+
 def test_a_relative_bundle_is_found_from_the_user_s_folder(started, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "bindable", lambda host, port: host)
     bundle = make_tiny_bundle(tmp_path / "mine")

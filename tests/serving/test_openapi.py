@@ -204,6 +204,7 @@ schema = schemathesis.openapi.from_dict(narrowed(), config=schemathesis.Config.f
 CODES = {"stale_version", "key_reused"}  # it depends on what was done before
 MESSAGES = (
     "not both",  # threshold and fpr
+    "no calibrated thresholds",  # of the prototypes that a request brings along, or of a set with few examples
     "choose one",  # prototypes of the request and a set
     "needs explain",  # n
     "explain needs set",

@@ -21,6 +21,7 @@ def test_defaults_and_variables():
         ({"PROTOZOO_BUNDLE": "b", "PROTOZOO_DEVICE": "tpu"}, "PROTOZOO_DEVICE must be one of cpu, cuda"),
         ({"PROTOZOO_BUNDLE": "b", "PROTOZOO_MAX_IMAGES": "many"}, "PROTOZOO_MAX_IMAGES must be a whole number"),
         ({"PROTOZOO_BUNDLE": "b", "PROTOZOO_MAX_BODY_BYTES": "0"}, "PROTOZOO_MAX_BODY_BYTES must be 1 or more"),
+        ({"PROTOZOO_BUNDLE": "b", "PROTOZOO_GPU": "-1"}, "PROTOZOO_GPU must be 0 or more"),
         ({"PROTOZOO_BUNDLE": "b", "PROTOZOO_BODY_SECONDS": "100"}, "together must be less than 120"),
         ({"PROTOZOO_BUNDLE": "b", "PROTOZOO_MAX_QUEUE": "3"}, "PROTOZOO_MAX_QUEUE .* at least PROTOZOO_MAX_IMAGES"),
     ],

@@ -37,6 +37,22 @@ def test_a_class_is_the_normalised_mean_of_its_examples(store):
     assert store.get_class("birds", "wren").example_ids == state.example_ids
 
 
+def test_a_sample_of_a_set_has_at_most_so_many_examples_each_with_its_class(store):
+    rows = {"a": units(0, 20), "b": units(1, 10)}
+    for label, some in rows.items():
+        store.enrol("birds", label, some)
+    store.enrol("fish", "cod", units(9))
+    whole = store.sample("birds", 30)
+    assert whole.embeddings.tobytes() == np.concatenate(list(rows.values())).tobytes()
+    assert whole.owners.tolist() == [0] * 20 + [1] * 10
+    assert whole.classes.labels == ("a", "b")
+    part = store.sample("birds", 8)
+    assert 4 <= len(part.embeddings) <= 8
+    assert set(part.owners.tolist()) == {0, 1}
+    for row, owner in zip(part.embeddings, part.owners, strict=True):
+        assert row.tobytes() in {one.tobytes() for one in rows["ab"[owner]]}
+
+
 def test_a_snapshot_holds_all_classes_in_the_order_of_their_enrolment(store):
     for seed, label in enumerate(["wren", "Amsel", "über", "eagle"]):
         store.enrol("birds", label, units(seed, seed + 1))
