@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import statistics
 import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
-from benchmarks.serving_kill import Service, compare, kill_rounds
+from benchmarks.serving_kill import Clients, Service, compare, kill_rounds
 from serving.client import Client
 from serving.sets import SetStore
+from tests.serving.balancer import balanced
 from tests.serving.sets.writers import MODEL, units
 
 
@@ -56,6 +59,37 @@ def test_two_replicas_see_each_other_s_writes_within_a_second(start):
     assert statistics.median(seconds) < 1, seconds  # one may meet a machine that does something else
     for client in clients:
         client.close()
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_no_request_fails_where_one_of_three_replicas_is_killed_under_load(start, database_url, bundle, encode):
+    """With the client's own retries; what the clients write in the meantime is all there."""
+    services = start(3)
+    with balanced([service.url for service in services]) as balancer, ThreadPoolExecutor(3) as pool:
+        writers = Clients(balancer.url, MODEL.dim, threads=3)
+        stop = Event()
+
+        def read(seed):
+            asked = 0
+            while not stop.is_set():
+                with Client(balancer.url) as client:  # a connection anew: all replicas are asked
+                    for _ in range(5):
+                        assert client.classify(encode(seed=seed)).known
+                        asked += 1
+            return asked
+
+        readers = [pool.submit(read, seed) for seed in range(3)]
+        writers.start(0)
+        try:
+            writers.wait_for(30)
+            services[0].kill()
+            writers.wait_for(writers.writes + 100)
+        finally:
+            stop.set()
+            writers.finish()
+        assert min(reader.result() for reader in readers) > 5
+        assert min(balancer.taken) > 0
+    assert compare(database_url, writers.answered) == (0, 0)
 
 
 def test_the_comparison_sees_what_was_lost_and_what_nobody_was_told(database_url):
