@@ -18,7 +18,6 @@ import json
 import os
 import random
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,10 +29,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import httpx
 import numpy as np
 import sqlalchemy
 
+from benchmarks.processes import family, free_port, wait_until_ready
 from serving.client import Client
 from serving.sets.connect import parse_url
 from tests.serving.sets.postgresql import INSTALL, Cluster, binaries
@@ -59,9 +58,7 @@ class Service:
     """
 
     def __init__(self, bundle: Bundle, database: str, folder: Path, workers: int = 1) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         self.log = folder / f"log-{port}"
         self._command = [sys.executable, "-m", "serving", str(bundle.path), "--port", str(port)]
@@ -83,17 +80,8 @@ class Service:
                 self._command, env=self._environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
-    def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            assert self._running().poll() is None, f"the service has ended:\n{self.log.read_text()[-2000:]}"
-            try:
-                if httpx.get(f"{self.url}/readyz", timeout=1).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            time.sleep(0.02)
-        raise AssertionError(f"not ready within {seconds} s:\n{self.log.read_text()[-2000:]}")
+    def wait_until_ready(self) -> None:
+        wait_until_ready(self._running(), f"{self.url}/readyz", self.log)
 
     def kill_worker(self) -> None:
         """``kill -9`` of one of the processes that answer, once all of them have begun."""
@@ -122,18 +110,6 @@ class Service:
     def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None
         return self._process
-
-
-def family(pid: int) -> list[int]:
-    """A process and all that come from it."""
-    found = [pid]
-    for one in found:  # grows as it goes
-        try:
-            tasks = [task.read_text() for task in Path(f"/proc/{one}/task").glob("*/children")]
-        except OSError:
-            continue  # it has ended meanwhile
-        found += [int(child) for text in tasks for child in text.split()]
-    return found
 
 
 def _workers(pid: int) -> list[int]:

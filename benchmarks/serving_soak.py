@@ -30,10 +30,10 @@ import httpx
 import numpy as np
 from PIL import Image
 
+from benchmarks.processes import free_port, memory_mb, wait_until_ready
 from zoo.bundle import Bundle, find
 
 HOME = Path(__file__).resolve().parent.parent
-PAGE = os.sysconf("SC_PAGE_SIZE")
 CLASSIFY, SETS = "/v1/classify", "/v1/sets"
 OWN_SETS = 4
 """Sets that are enrolled and deleted in turn, so that the database stays small."""
@@ -256,25 +256,10 @@ def ask(url: str, dim: int, seed: int, until: float, tally: Tally) -> None:
                 tally.add_broken(kind, error)
 
 
-def resident_mb(pid: int) -> float:
-    """Resident memory of a process and all that come from it, in 10^6 bytes."""
-    pids, total = [pid], 0
-    for one in pids:  # grows as it goes
-        try:
-            for task in Path(f"/proc/{one}/task").glob("*/children"):
-                pids += [int(child) for child in task.read_text().split()]
-            total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * PAGE
-        except FileNotFoundError:
-            continue  # it has ended
-    return total / 1e6
-
-
 @contextmanager
 def server(bundle: str, folder: Path) -> Iterator[tuple[int, str]]:
     """A running service with one worker; yields its process id and URL."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     own = {"PYTHONPATH": str(HOME), "PROTOZOO_DATABASE": f"sqlite:///{folder}/sets.sqlite", "BENTOML_HOME": str(folder)}
     command = [sys.executable, "-m", "serving", bundle, "--port", str(port)]
     with (folder / "log").open("w") as log:
@@ -287,24 +272,11 @@ def server(bundle: str, folder: Path) -> Iterator[tuple[int, str]]:
             process.wait(60)
 
 
-def wait_until_ready(process: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    for _ in range(600):
-        if process.poll() is not None:
-            break
-        try:
-            if httpx.get(url, timeout=5).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.2)
-    raise SystemExit(f"the service did not start:\n{log.read_text()}")
-
-
 def watch(pid: int, until: float, every: float) -> list[tuple[float, float]]:
     """Minutes since now, and resident megabytes."""
     began, samples = time.monotonic(), []
     while (now := time.monotonic()) < until:
-        samples.append(((now - began) / 60, resident_mb(pid)))
+        samples.append(((now - began) / 60, memory_mb(pid)))
         time.sleep(min(every, max(until - now, 0.01)))
     return samples
 

@@ -12,13 +12,21 @@ from serving.settings import Settings
 from zoo.bundle import Bundle, ProtozooError, find
 
 
+def check(settings: Settings) -> None:
+    """Open bundle and database, and run the golden images on the device.
+
+    Raises:
+        ProtozooError: it cannot be served; says why.
+    """
+    bundle = Bundle.open(find(settings.bundle))
+    Engine(bundle, settings.device, settings.gpu)
+    open_store(settings, bundle).close()
+
+
 def main() -> int:
-    """Open bundle and database, and run the golden images on the device; print one line and return 2 where it fails."""
+    """Check what the environment names; print one line and return 2 where it cannot be served."""
     try:
-        settings = Settings.from_environment()
-        bundle = Bundle.open(find(settings.bundle))
-        Engine(bundle, settings.device, settings.gpu)
-        open_store(settings, bundle).close()
+        check(Settings.from_environment())
     except ProtozooError as error:
         click.echo(f"protozoo: {error}", err=True)
         return 2

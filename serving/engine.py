@@ -13,8 +13,13 @@ from numpy.typing import NDArray
 from serving.bound import BoundBatch
 from zoo.bundle import Bundle, BundleError, ProtozooError
 
-BUCKETS = (1, 2, 4, 8, 16, 32)
-"""Batch sizes that the device sees: every new size would cost it a search for kernels, so others are padded."""
+SIZES = {
+    # No image is faster in company, and memory grows with the batch.
+    "cpu": tuple(range(1, 9)),
+    # Every new size costs a search for kernels, so others are padded.
+    "cuda": (1, 2, 4, 8, 16, 32),
+}
+"""Batch sizes that a device sees."""
 
 TOLERANCE = 1e-3
 """Largest difference from the golden outputs: a device rounds differently, another model does not."""
@@ -60,7 +65,7 @@ class Engine:
     def __init__(self, bundle: Bundle, device: str = "cpu", gpu: int = 0) -> None:
         size = bundle.preprocessing.size
         self._shape = (size, size, 3)
-        self._device, self._gpu = device, gpu
+        self._device, self._gpu, self._sizes = device, gpu, SIZES[device]
         self._session = _session(bundle, device, gpu)
         self._batches: dict[int, BoundBatch] = {}
         self._check_signature(bundle)
@@ -72,9 +77,16 @@ class Engine:
         name: str = self._session.get_providers()[0]
         return name
 
+    @property
+    def max_batch(self) -> int:
+        """How many images the device takes at a time; more are run in parts."""
+        return self._sizes[-1]
+
     def warm_up(self) -> None:
-        """Run every batch size once, so that no request pays for a first time."""
-        for size in BUCKETS:
+        """Run what must have been run once, so that no request pays for a first time."""
+        # The CPU searches for nothing; the largest size makes its memory grow to where it will be.
+        sizes = (1, self.max_batch) if self._device == "cpu" else self._sizes
+        for size in sizes:
             self.run([np.zeros(self._shape, np.uint8)] * size)
 
     def run(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
@@ -83,13 +95,13 @@ class Engine:
         Raises:
             EngineError: the device failed, or an output is NaN or infinite.
         """
-        parts = [self._run_bucket(part) for part in _chunks(images)]
+        parts = [self._run_part(part) for part in _chunks(images, self.max_batch)]
         return Outputs(
             np.concatenate([part.embeddings for part in parts]), np.concatenate([part.cosines for part in parts])
         )
 
-    def _run_bucket(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
-        size = next(bucket for bucket in BUCKETS if bucket >= len(images))
+    def _run_part(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
+        size = next(size for size in self._sizes if size >= len(images))
         try:
             embeddings, cosines = self._bound(size).run(images)
         except Exception as error:  # ONNX Runtime's own classes have no public common base
@@ -140,15 +152,16 @@ def _largest_difference(given: NDArray[np.float32], recorded: NDArray[np.float32
     return float("inf") if np.isnan(difference) else difference  # NaN would compare as small
 
 
-def _chunks(images: Sequence[NDArray[np.uint8]]) -> Iterator[Sequence[NDArray[np.uint8]]]:
-    for start in range(0, len(images), BUCKETS[-1]):
-        yield images[start : start + BUCKETS[-1]]
+def _chunks(images: Sequence[NDArray[np.uint8]], largest: int) -> Iterator[Sequence[NDArray[np.uint8]]]:
+    for start in range(0, len(images), largest):
+        yield images[start : start + largest]
 
 
 def _session(bundle: Bundle, device: str, gpu: int) -> Any:
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
+    options.enable_cpu_mem_arena = False  # it keeps what the largest batch once needed
     # Spinning threads would take the cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device == "cuda" and _PROVIDERS[device] not in onnxruntime.get_available_providers():

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from serving.settings import MIB, Settings, variable
-from zoo.bundle import Bundle, ProtozooError, find
+from serving.check import check
+from serving.settings import CHECKED, MIB, Settings, variable
+from zoo.bundle import ProtozooError, find
 
 TARGET = "serving.service:Protozoo"
 DRAIN_SECONDS = 30
@@ -26,7 +27,6 @@ def launch(
         ProtozooError: the bundle is damaged, a setting is wrong, or the port cannot be used.
     """
     folder = find(bundle).resolve()
-    Bundle.open(folder)
     address = bindable(host, port)
     shown = f"[{address}]" if ":" in address else address
     environment = {
@@ -40,7 +40,8 @@ def launch(
         environment[variable("max_body_bytes")] = str(max_body_mib * MIB)
     if workers is not None:
         environment["BENTOML_CONFIG_OPTIONS"] = with_workers(os.environ.get("BENTOML_CONFIG_OPTIONS", ""), workers)
-    Settings.from_environment(environment)
+    check(Settings.from_environment(environment))
+    environment[CHECKED] = "1"
     # From the folder that holds this package: a `serving` or `zoo` of the user's in the working directory would be
     # imported in its place.
     home = Path(__file__).resolve().parent.parent

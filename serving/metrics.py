@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.engine import BUCKETS
+from serving.engine import SIZES
 from serving.given import NAME as GIVEN
 from serving.prototypes import DEFAULT
 
@@ -31,7 +31,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self.batch_size = self._histogram("protozoo_batch_size", "Images in one call of the model", BUCKETS)
+        self.batch_size = self._histogram("protozoo_batch_size", "Images in one call of the model", SIZES["cuda"])
         self.decode_seconds = self._histogram("protozoo_decode_seconds", "Time to decode one image", _SECONDS)
         self.queue_seconds = self._histogram("protozoo_queue_seconds", "Time an image waits for the model", _SECONDS)
         self.infer_seconds = self._histogram("protozoo_infer_seconds", "Time of one call of the model", _SECONDS)

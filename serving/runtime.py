@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.batcher import Batcher, Embedded
 from serving.decoder import Decoder
-from serving.engine import BUCKETS, Engine
+from serving.engine import Engine
 from serving.enrolled import EnrolledSets, open_store
 from serving.errors import ServingError
 from serving.metrics import Metrics
@@ -65,7 +65,7 @@ class Runtime:
         batcher = Batcher(
             engine.run,
             (size, size, 3),
-            max_batch=BUCKETS[-1],
+            max_batch=engine.max_batch,
             max_queue=settings.max_queue,
             on_batch=metrics.observe_batch,
         )

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
+from benchmarks.processes import free_port, wait_until_ready
 from serving.bento import requirements
-from tests.serving.test_server import free_port, wait_until_ready
 from tests.tiny_bundle import make_tiny_bundle
 from zoo.bundle import ProtozooError
 
@@ -94,7 +94,7 @@ def test_it_serves_with_nothing_but_itself(built, home, tmp_path, encode):
     with log.open("w") as output:
         server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
-            wait_until_ready(server, f"http://127.0.0.1:{port}", log)
+            wait_until_ready(server, f"http://127.0.0.1:{port}/readyz", log)
             files = {"image": encode("PNG")}
             answer = httpx.post(f"http://127.0.0.1:{port}/v1/classify", files=files, timeout=20)
         finally:

@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 from serving.bound import BoundBatch
-from serving.engine import BUCKETS, Engine, EngineError
+from serving.engine import SIZES, Engine, EngineError
 from tests.tiny_bundle import make_tiny_bundle
 from zoo.bundle import BundleError, ProtozooError
 
@@ -40,8 +40,8 @@ def device(engine, monkeypatch):
     seen = []
 
     class Recorded(BoundBatch):
-        def __init__(self, session, size, *args, **options):
-            super().__init__(session, size, *args, **options)
+        def __init__(self, session, size, shape, **on):
+            super().__init__(session, size, shape, device="cpu", gpu=0)  # whatever is asked for
             self.size = size
 
         def run(self, images):
@@ -53,16 +53,32 @@ def device(engine, monkeypatch):
     return seen
 
 
-def test_the_device_sees_bucket_sizes_only(engine, device):
-    for count in range(1, 40):
+def test_the_cpu_sees_batches_of_their_own_size_up_to_the_largest(engine, device):
+    for count in range(1, 20):
         assert len(engine.run(noise(count)).embeddings) == count
-    assert {tuple(shape) for _, _, shape in device} == {(size, 8, 8, 3) for size in BUCKETS}
-    assert all(size == next(bucket for bucket in BUCKETS if bucket >= count) for size, count, _ in device)
+    assert {tuple(shape) for _, _, shape in device} == {(size, 8, 8, 3) for size in range(1, engine.max_batch + 1)}
+    assert all(size == count for size, count, _ in device)
 
 
-def test_warm_up_runs_every_bucket(engine, device):
+def test_a_gpu_sees_few_sizes_and_others_are_padded(engine, device, monkeypatch):
+    monkeypatch.setattr(engine, "_sizes", SIZES["cuda"])
+    alone = engine.run(noise(1))
+    for count in range(1, 40):
+        outputs = engine.run(noise(count))
+        assert (len(outputs.embeddings), len(outputs.cosines)) == (count, count)
+        np.testing.assert_allclose(outputs.embeddings[0], alone.embeddings[0], atol=1e-6)
+    assert {tuple(shape) for _, _, shape in device} == {(size, 8, 8, 3) for size in SIZES["cuda"]}
+    assert all(size == next(one for one in SIZES["cuda"] if one >= count) for size, count, _ in device)
+
+
+def test_warm_up_runs_the_largest_size_and_on_a_gpu_all(engine, device, monkeypatch):
     engine.warm_up()
-    assert [(size, count) for size, count, _ in device] == [(size, size) for size in BUCKETS]
+    assert [size for size, _, _ in device] == [1, engine.max_batch]
+    device.clear()
+    monkeypatch.setattr(engine, "_device", "cuda")
+    monkeypatch.setattr(engine, "_sizes", SIZES["cuda"])
+    engine.warm_up()
+    assert [(size, count) for size, count, _ in device] == [(size, size) for size in SIZES["cuda"]]
 
 
 def test_what_an_earlier_batch_left_in_the_buffers_changes_no_answer(engine):

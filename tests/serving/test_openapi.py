@@ -18,12 +18,13 @@ from schemathesis.python.asgi import get_client
 from starlette.routing import Route
 
 import zoo
+from benchmarks.processes import wait_until_ready
 from serving.app import create_app
 from serving.errors import STATUS
 from serving.openapi import Before, document
 from serving.sets import errors as set_errors
 from serving.settings import Settings
-from tests.serving.test_server import process, wait_until_ready
+from tests.serving.test_server import process
 from tests.tiny_bundle import LABELS, THRESHOLDS
 
 METHODS = {"get", "put", "post", "delete", "options", "head", "patch", "trace"}
@@ -104,7 +105,7 @@ def test_it_is_served_without_a_token(client):
 def test_it_is_served_past_bentoml_s_own(bundle, tmp_path):
     log = tmp_path / "log"
     with process(bundle.path, tmp_path / "empty", log) as (running, url):
-        wait_until_ready(running, url, log)
+        wait_until_ready(running, f"{url}/readyz", log)
         assert httpx.get(f"{url}/docs.json").json() == document()
         assert httpx.get(f"{url}/livez").status_code == 200
         assert httpx.get(f"{url}/v1/model").status_code == 200

@@ -16,17 +16,12 @@ import httpx
 import pytest
 
 import serving
+from benchmarks.processes import family, free_port, wait_until_ready
 from tests.tiny_bundle import make_tiny_bundle
 
 HOME = Path(serving.__file__).resolve().parent.parent
 HEAD = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 JPEG = {"Content-Type": "image/jpeg"}
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager
@@ -55,40 +50,18 @@ def process(bundle, folder, log):
                 server.wait(30)
 
 
-def wait_until_ready(server, url, log):
-    deadline = time.monotonic() + 40
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
-        try:
-            if httpx.get(f"{url}/readyz", timeout=2).status_code == 200:
-                return
-        except httpx.TransportError:
-            pass
-        time.sleep(0.1)
-    raise AssertionError(log.read_text())
-
-
 @pytest.fixture(scope="module")
 def server(bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     log = folder / "log"
     with process(bundle.path, folder / "empty", log) as (running, url):
-        wait_until_ready(running, url, log)
+        wait_until_ready(running, f"{url}/readyz", log)
         yield running, url, log
 
 
 @pytest.fixture(scope="module")
 def url(server):
     return server[1]
-
-
-def family(pid):
-    """A process and all that come from it."""
-    found = [pid]
-    for one in found:
-        for task in Path(f"/proc/{one}/task").glob("*/children"):
-            found += [int(child) for child in task.read_text().split()]
-    return found
 
 
 def test_bentoml_s_own_pages_answer_beside_the_app(url):
@@ -170,7 +143,7 @@ def test_when_ready_it_prints_the_url_and_examples(server):
 def test_a_signal_ends_it_cleanly_and_answers_what_is_under_way(bundle, tmp_path, encode, number):
     log = tmp_path / "log"
     with process(bundle.path, tmp_path / "empty", log) as (running, url):
-        wait_until_ready(running, url, log)
+        wait_until_ready(running, f"{url}/readyz", log)
         pids = family(running.pid)
         body = encode()
         port = int(url.rsplit(":", 1)[1])
