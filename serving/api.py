@@ -68,6 +68,8 @@ class Api:
             elif given:
                 raise ServingError("invalid_form", "the request brings prototypes along and names a set; choose one")
             results = await self.embedded(request, runtime, form.images)
+            if question.is_quick(len(results)):
+                return JSONResponse(runtime.classified(results, question))
             return JSONResponse(await run_in_threadpool(runtime.classified, results, question))
 
     @staticmethod

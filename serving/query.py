@@ -13,6 +13,7 @@ from serving.errors import ServingError
 from serving.prototypes import DEFAULT, PrototypeSet
 
 DEFAULT_K = 5
+_QUICK = 1024
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,10 @@ class Question:
     k: int
     threshold: float | None
     exemplars: int
+
+    def is_quick(self, images: int) -> bool:
+        """Whether the answer is some thousand numbers, and takes less than handing it to a thread."""
+        return not self.exemplars and images * len(self.competing) <= _QUICK
 
 
 def classify_query(query: QueryParams) -> ClassifyQuery:

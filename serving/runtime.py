@@ -141,7 +141,7 @@ class Runtime:
         return self.thresholds if name in (None, DEFAULT) else await self.enrolled.thresholds(name)
 
     def classified(self, results: Sequence[Embedded | ServingError], question: Question) -> dict[str, Any]:
-        """The answer of /v1/classify. Takes time with many prototypes: not for the event loop."""
+        """The answer of /v1/classify; not for the event loop, unless it is :meth:`Question.is_quick`."""
         answers = [
             result.as_json() if isinstance(result, ServingError) else self._answer(result, question)
             for result in results
