@@ -18,6 +18,7 @@ from serving.errors import ServingError, error_body, error_response
 from serving.logs import Logged
 from serving.metrics import Measured
 from serving.openapi import DOCUMENT, serve_document
+from serving.page import ASSETS, PAGE, Page, read_files
 from serving.sets import SetError
 from serving.sets_api import SetsApi
 from serving.settings import Settings
@@ -42,6 +43,7 @@ def create_app(
         *_routes(api, "/v1/model", {"GET": api.model}),
         Route("/metrics", api.exposition, methods=["GET"]),
         Route(DOCUMENT, serve_document, methods=["GET"]),
+        *_page_routes(api),
         *_set_routes(api, SetsApi(api)),
         # The rest of /v1 is answered in JSON too; all of its paths together are one label of the metrics.
         Route("/v1/{path:path}", _Refuse(_UNKNOWN_PATH), middleware=_measured(api, "/v1/*")),
@@ -75,6 +77,15 @@ class _Refuse:
 _UNKNOWN_PATH = ServingError(
     "not_found", "no such path; there are /v1/classify, /v1/embed, /v1/verify, /v1/model and /v1/sets"
 )
+
+
+def _page_routes(api: Api) -> list[Route]:
+    """All assets together are one label of the metrics."""
+    page = Page(read_files())
+    return [
+        Route(PAGE, page, middleware=_measured(api, PAGE)),
+        Route(f"{ASSETS}{{name}}", page, middleware=_measured(api, f"{ASSETS}*")),
+    ]
 
 
 def _set_routes(api: Api, sets: SetsApi) -> list[Route]:

@@ -82,7 +82,7 @@ def _stage(folder: Path, bundle: Bundle, device: str, name: str) -> None:
     home = Path(__file__).resolve().parent.parent
     for package in ("serving", "zoo"):
         # Other weights than the bundle's are no business of this Bento.
-        ignore = shutil.ignore_patterns("__pycache__", "weights")
+        ignore = shutil.ignore_patterns("__pycache__", "weights", "web")
         shutil.copytree(home / package, folder / package, ignore=ignore)
     shutil.copytree(bundle.path, folder / PACKED)
     (folder / "bentofile.yaml").write_text(json.dumps(_bentofile(bundle, device, name), indent=2), encoding="utf-8")

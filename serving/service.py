@@ -6,16 +6,21 @@ import gc
 import os
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import bentoml
 import click
+from starlette.applications import Starlette
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
-from serving.app import create_app
 from serving.logs import set_up
 from serving.openapi import DOCUMENT, Before
-from serving.settings import TIMEOUT_SECONDS, Settings
+from serving.page import PAGE
+from serving.settings import CHECKED, TIMEOUT_SECONDS, Settings
 
 
 def _on_ready(settings: Settings) -> None:
@@ -37,7 +42,37 @@ def _settings() -> Settings:
     return replace(settings, gpu=settings.gpu + (bentoml.server_context.worker_index or 1) - 1)
 
 
-app = create_app(_settings, _on_ready)
+class _App(Starlette):
+    """The application, made when a worker starts: BentoML's first process, which starts the workers, needs none."""
+
+    def __init__(self) -> None:
+        super().__init__(lifespan=self._run)
+        self._made: Starlette | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests can be answered."""
+        return self._made is not None and bool(self._made.state.api.ready)
+
+    @property
+    def routes(self) -> list[BaseRoute]:
+        """Of the paths that BentoML leaves to this application."""
+        return self._made.routes if self._made else []
+
+    @asynccontextmanager
+    async def _run(self, _: Starlette) -> AsyncIterator[None]:
+        from serving.app import create_app
+
+        self._made = create_app(_settings, _on_ready)
+        async with self._made.router.lifespan_context(self._made):
+            yield
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert self._made is not None, "BentoML starts an application before it sends requests to it"
+        await self._made(scope, receive, send)
+
+
+app = _App()
 
 _HOME = Path(__file__).resolve().parent.parent
 # Inside of a Bento these packages are not installed; and the working directory is the user's, with anything in it.
@@ -63,14 +98,15 @@ class Protozoo:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     def check() -> None:  # BentoML calls it without an instance, before any worker
         """End `bentoml serve` where the model cannot be served: a worker that fails would be started for ever."""
+        if CHECKED in os.environ:
+            return
         status = subprocess.run([sys.executable, "-c", _CHECK, str(_HOME)], check=False).returncode
         if status:
             sys.exit(status)
 
     async def __is_ready__(self) -> bool:
-        ready: bool = app.state.api.ready
-        return ready
+        return app.ready
 
 
 # BentoML's own routes stand before a mounted app's.
-Protozoo.add_asgi_middleware(Before, first=app, paths=[DOCUMENT])  # type: ignore[attr-defined]
+Protozoo.add_asgi_middleware(Before, first=app, paths=[DOCUMENT, PAGE])  # type: ignore[attr-defined]
