@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check wheel clean
+.PHONY: demo test check docs wheel clean
 
 demo: .venv/all
 	$(BIN)/protozoo demo
@@ -18,6 +18,9 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/dev
+	$(BIN)/sphinx-build -W docs docs/_build
+
 wheel: .venv/dev
 	$(BIN)/python -m build --wheel
 
@@ -30,4 +33,4 @@ wheel: .venv/dev
 	@touch $@
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist docs/_build

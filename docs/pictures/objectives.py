@@ -166,19 +166,19 @@ def draw_panel(axes: Axes, panel: Panel, outcome: Outcome) -> None:
     draw_sphere(axes)
     x, y, depth = (outcome.means.numpy() @ turn).T
     spokes = [[(0.0, 0.0), tip] for tip in zip(x, y, strict=True)]
-    axes.add_collection(LineCollection(spokes, colors=_shaded(classes, depth), linewidths=1, zorder=1))
+    axes.add_collection(LineCollection(spokes, colors=shaded(classes, depth), linewidths=1, zorder=1))
     if outcome.prototypes is not None:
         x, y, depth = (outcome.prototypes.numpy() @ turn).T
-        axes.scatter(x, y, 150, marker="*", c="white", edgecolors=_shaded(classes, depth), zorder=2)
+        axes.scatter(x, y, 150, marker="*", c="white", edgecolors=shaded(classes, depth), zorder=2)
     x, y, depth = (outcome.points.numpy() @ turn).T
-    axes.scatter(x, y, 11, c=_shaded(outcome.labels.tolist(), depth), linewidths=0, zorder=3)
+    axes.scatter(x, y, 11, c=shaded(outcome.labels.tolist(), depth), linewidths=0, zorder=3)
     axes.set_title(panel.name, fontsize=10.5, color=INK, family="monospace", pad=3)
     axes.text(0, -1.12, _note(panel, outcome.metrics), ha="center", va="top", fontsize=9, color=INK, linespacing=1.25)
     axes.set(xlim=(-1.08, 1.08), ylim=(-1.85, 1.08), aspect="equal")
     axes.axis("off")
 
 
-def _shaded(labels: Sequence[int], depths: Floats) -> list[tuple[float, float, float, float]]:
+def shaded(labels: Sequence[int], depths: Floats) -> list[tuple[float, float, float, float]]:
     """Each class's colour, pale on the far side; the margin keeps marks on the outline whole."""
     return [to_rgba(COLOURS[label], 0.4 if depth < -0.02 else 1) for label, depth in zip(labels, depths, strict=True)]
 

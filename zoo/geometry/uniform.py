@@ -34,15 +34,15 @@ def equidistributed(
     ``max_cosine`` minimises the largest pairwise cosine, ``gaussian`` the Gaussian potential
     (:func:`gaussian_potential`). Closed forms are used where they are known to be the minimum of the objective:
 
-    ==============  =================================  =================================
-    K               ``max_cosine``                     ``gaussian``
-    ==============  =================================  =================================
-    up to d + 1     simplex                            simplex
-    d + 2 ... 2d-1  sum of simplices, largest cosine 0 optimised
-    2d              cross-polytope, largest cosine 0   cross-polytope
-    over 2d         optimised                          optimised
-    any, d = 2      regular polygon                    regular polygon
-    ==============  =================================  =================================
+    ==============  ==================================  ===============
+    K               ``max_cosine``                      ``gaussian``
+    ==============  ==================================  ===============
+    up to d + 1     simplex                             simplex
+    d + 2 ... 2d-1  sum of simplices, largest cosine 0  optimised
+    2d              cross-polytope, largest cosine 0    cross-polytope
+    over 2d         optimised                           optimised
+    any, d = 2      regular polygon                     regular polygon
+    ==============  ==================================  ===============
 
     Elsewhere L-BFGS starts from uniformly random points and ends in a local minimum: for ``max_cosine`` of the soft
     maximum :math:`\frac1s \log\sum_{i \ne j} e^{s \cos_{ij}}`, whose sharpness s grows in stages. The minima of the two
