@@ -2,14 +2,19 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check docs wheel clean
+RUN_TESTS = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal
+
+.PHONY: demo test slow check docs wheel clean
 
 demo: .venv/all
 	$(BIN)/protozoo demo
 
 # One process a core, each with one thread: more threads than cores wait for each other.
 test: .venv/dev
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 8 --dist worksteal $(PYTEST)
+	$(RUN_TESTS) -m "not slow" $(PYTEST)
+
+slow: .venv/dev
+	$(RUN_TESTS) -m slow $(PYTEST)
 
 # What CI runs before the tests: linter, formatter, types, and which package may import which.
 check: .venv/dev

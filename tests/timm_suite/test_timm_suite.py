@@ -38,8 +38,22 @@ TESTS = {
 }
 
 
+QUICK = {
+    "proto_resnet20_cifar",
+    "proto_resnet50",
+    "proto_resnet18_cifar_mlp",
+    "proto_swin_tiny",
+    "fixed_resnet18_cifar",
+}
+"""One of each stem, block, head and kind of prototypes; the others differ from these in depth."""
+
+
+def _marked(architecture):
+    return pytest.param(architecture, marks=[] if architecture in QUICK else [pytest.mark.slow])
+
+
 @pytest.mark.timm_suite
-@pytest.mark.parametrize("architecture", [*architectures(), *FIXED])
+@pytest.mark.parametrize("architecture", [_marked(name) for name in (*architectures(), *FIXED)])
 def test_timms_own_tests_pass(architecture, results):
     tests = results[architecture]
     assert {name.partition("[")[0] for name in tests} >= TESTS
