@@ -109,6 +109,32 @@ def rewrite_card(bundle: Bundle, out: Path) -> Bundle:
     return Bundle.open(out)
 
 
+def add_evaluations(bundle: Bundle, evaluations: Sequence[Mapping[str, Any]], out: Path) -> Bundle:
+    """Write a bundle again with evaluations in its record, and the card that tells of them.
+
+    Args:
+        bundle: that was measured; earlier evaluations stay, but for those of the same kind and data.
+        evaluations: each with its "kind", "command" and "data".
+        out: folder of the new bundle; must not exist.
+
+    Raises:
+        ProtozooError: ``out`` exists.
+    """
+    new = {_subject(evaluation) for evaluation in evaluations}
+    kept = [earlier for earlier in bundle.record.get("evaluations", []) if _subject(earlier) not in new]
+    config = {**bundle.config, "protozoo": {**bundle.record, "evaluations": [*kept, *evaluations]}}
+    with new_bundle(out) as folder:
+        for name in bundle.sha256:
+            shutil.copyfile(bundle.path / name, folder / name)
+        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        (folder / "README.md").write_text(render_card(config), encoding="utf-8")
+    return Bundle.open(out)
+
+
+def _subject(evaluation: Mapping[str, Any]) -> tuple[str, str]:
+    return evaluation["kind"], evaluation["data"]
+
+
 def _load_run(path: Path) -> FinishedRun:
     run = open_run(path)
     if run.record["model_args"]["classifier"] != "cosine":

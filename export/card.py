@@ -73,8 +73,16 @@ def _variables(config: Mapping[str, Any], pictures: str | None) -> dict[str, Any
         "pictures": {} if pictures is None else {name: pictures + name for name in record.get("pictures", ())},
         "spread": bool(repeats),
         "seeds": 1 + len(repeats),
+        **_evaluations(record),
         "over_seeds": partial(_over_seeds, [record["metrics"], *(repeat["metrics"] for repeat in repeats)]),
     }
+
+
+def _evaluations(record: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
+    """What was measured after the training: ``tests`` of other images, and ``corruptions``."""
+    found = record.get("evaluations", [])
+    kinds = {"tests": "test", "corruptions": "corruptions"}
+    return {name: [row for row in found if row["kind"] == kind] for name, kind in kinds.items()}
 
 
 def _percent(share: float) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import json
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +71,18 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def recorded(command: str, subject: str, data: str, out: str, options: Mapping[str, str]) -> str:
+def recorded(
+    command: str, subject: str, data: str, out: str | None, options: Mapping[str, str] | Sequence[tuple[str, str]]
+) -> str:
     """What was typed, as the record has it: with names of files and folders, not where they stand on this machine."""
+    pairs = options.items() if isinstance(options, Mapping) else options
 
     def name(word: str) -> str:
         return Path(word).name if Path(word).expanduser().exists() else word
 
-    words = [word for option, value in options.items() for word in (f"--{option}", name(value))]
-    return shlex.join(["protozoo", command, name(subject), "--data", name(data), "--out", out, *words])
+    words = [word for option, value in pairs for word in (f"--{option}", name(value))]
+    written = [] if out is None else ["--out", out]
+    return shlex.join(["protozoo", command, name(subject), "--data", name(data), *written, *words])
 
 
 @click.command(cls=RecipeCommand)
@@ -121,13 +125,45 @@ def train(
 @click.argument("bundle")
 @click.option("--data", required=True, help=DATA_HELP)
 @click.option("--foreign", help=FOREIGN_HELP)
-def evaluate(bundle: str, data: str, foreign: str | None) -> None:
+@click.option(
+    "--corruptions",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Record of `protozoo corruptions` of this bundle, for --into.",
+)
+@click.option("--into", type=click.Path(path_type=Path), help="Write BUNDLE again into a new folder, with this record.")
+def evaluate(bundle: str, data: str, foreign: str | None, corruptions: Path | None, into: Path | None) -> None:
     """Measure BUNDLE on the test split of DATA: accuracy, calibration, collapse and thresholds, as JSON.
 
-    BUNDLE is a folder, a zoo name or hf-hub:owner/name.
+    BUNDLE is a folder, a zoo name or hf-hub:owner/name. With --into, what was measured stands in config.json and in the
+    model card of the new bundle too, which is BUNDLE in everything else.
 
     Example: protozoo evaluate proto_resnet20_cifar.nonl_cifar10 --data cifar10-jpeg
     """
-    from training.evaluate import evaluate_bundle
+    from training.evaluate import evaluate_bundle, write_evaluated
 
-    click.echo(json.dumps(evaluate_bundle(bundle, data, foreign=foreign), indent=2))
+    if into is None and corruptions is not None:
+        raise click.UsageError("--corruptions goes into a new bundle: give --into too")
+    robustness = None if corruptions is None else read_record(corruptions)
+    measured = evaluate_bundle(bundle, data, foreign=foreign)
+    click.echo(json.dumps(measured, indent=2))
+    if into is not None:
+        command = recorded("evaluate", bundle, data, None, {} if foreign is None else {"foreign": foreign})
+        write_evaluated(bundle, into, measured, command=command, corruptions=robustness)
+        click.echo(f"written to {into}", err=True)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A record that a command has written to a file.
+
+    Raises:
+        ProtozooError: the file is missing or holds something else.
+    """
+    from zoo.errors import ProtozooError
+
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ProtozooError(f"{path} cannot be read as JSON ({error}): give a file that --out has written") from error
+    if not isinstance(record, dict):
+        raise ProtozooError(f"{path} holds no record: give a file that --out of `protozoo corruptions` has written")
+    return record

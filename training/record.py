@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from training.build import Parts, model_args
 from training.checkpoint import Progress
@@ -18,6 +20,7 @@ from training.model_prototypes import prototypes_of, set_class_means
 from training.open_set import measure_foreign, open_set_record
 from training.readout import bayes_offsets
 from training.recipe import Recipe
+from training.tails import class_accuracies, tail_record
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel
 from zoo.models.heads import PrototypeClassifier
@@ -45,20 +48,22 @@ def record(
     if recipe.prototype_kind == "class_means":
         set_class_means(model, data, preprocessing)
     train_outputs, test_outputs = (run_model(model, split, preprocessing) for split in (data.train, data.test))
-    by_readout = {"cosine": test_outputs.accuracy()}
+    by_readout = {"cosine": test_outputs}
     if recipe.objective in ("ntce", "nonl"):
         offsets = bayes_offsets(
             train_outputs.logits, train_outputs.labels, recipe.objective, prior=recipe.readout_prior
         )
         by_bayes = replace(test_outputs, logits=test_outputs.logits + offsets)
-        by_readout["bayes"] = by_bayes.accuracy()
+        by_readout["bayes"] = by_bayes
         if recipe.readout == "bayes":
             model.set_offsets(offsets)
             train_outputs = replace(train_outputs, logits=train_outputs.logits + offsets)
             test_outputs = by_bayes
     described = describe_model(model, recipe.architecture, model_args(recipe), data, preprocessing)
     measured = measure(model, train_outputs, test_outputs, data, preprocessing, foreign)
-    measured["metrics"]["test_accuracy_by_readout"] = by_readout
+    measured["metrics"]["test_accuracy_by_readout"] = {name: found.accuracy() for name, found in by_readout.items()}
+    if recipe.imbalance < 1:
+        measured["metrics"]["test_accuracy_long_tail"] = _of_the_tail(data, by_readout)
     pictures = card_pictures(test_outputs, prototypes_of(model), data.classes, measured["metrics"]["test_calibration"])
     result = {
         **described,
@@ -134,9 +139,19 @@ def _readout(recipe: Recipe) -> dict[str, str]:
     return {"kind": "cosine"}
 
 
-def _per_class(outputs: Outputs, classes: tuple[str, ...]) -> dict[str, float]:
+def _of_the_tail(data: ImageData, by_readout: Mapping[str, Outputs]) -> dict[str, Any]:
+    count = len(data.classes)
+    accuracies = {name: _class_accuracies(outputs, count) for name, outputs in by_readout.items()}
+    return tail_record(np.bincount(data.train.labels, minlength=count), accuracies)
+
+
+def _class_accuracies(outputs: Outputs, count: int) -> NDArray[np.float64]:
     correct = outputs.logits.argmax(1) == outputs.labels
-    return {label: float(correct[outputs.labels == index].double().mean()) for index, label in enumerate(classes)}
+    return class_accuracies(correct.numpy(), outputs.labels.numpy(), count)
+
+
+def _per_class(outputs: Outputs, classes: tuple[str, ...]) -> dict[str, float]:
+    return dict(zip(classes, _class_accuracies(outputs, len(classes)).tolist(), strict=True))
 
 
 def machine(device: torch.device) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from training.build import Parts
 from training.data import ImageData
-from training.evaluation import run_model
+from training.evaluation import Outputs, run_model
 from training.metrics import neural_collapse
 from training.model_prototypes import prototypes_of, set_class_means
 from training.recipe import Recipe
@@ -15,7 +15,7 @@ from zoo.bundle import Preprocessing
 
 
 def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, epoch: int) -> dict[str, Any]:
-    """Test accuracy and collapse metrics of the test set as columns, None on epochs at which they are not due.
+    """Test accuracy and collapse metrics as columns, None on epochs at which they are not due.
 
     The main rank measures; the others wait at the next exchange.
     """
@@ -30,7 +30,14 @@ def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Prepr
             outputs = run_model(parts.model, data.test, preprocessing)
         row["test_accuracy"] = outputs.accuracy()
         if collapse_due:
-            prototypes = prototypes_of(parts.model)
-            measured = asdict(neural_collapse(outputs.embeddings, outputs.labels, prototypes))
-            row |= {f"test_{name}": value for name, value in measured.items() if isinstance(value, float)}
+            row |= _collapse("test", parts, outputs)
+        if collapse_due and recipe.collapse_images == "both":
+            with parts.accelerator.autocast():
+                seen = run_model(parts.model, data.train, preprocessing)
+            row |= _collapse("train", parts, seen)
     return row
+
+
+def _collapse(split: str, parts: Parts, outputs: Outputs) -> dict[str, float]:
+    measured = asdict(neural_collapse(outputs.embeddings, outputs.labels, prototypes_of(parts.model)))
+    return {f"{split}_{name}": value for name, value in measured.items() if isinstance(value, float)}

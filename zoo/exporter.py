@@ -1,8 +1,8 @@
-"""From a run, or from enrolled classes, to a bundle, by whichever package exports: what makes them need not know it."""
+"""To a bundle by whichever package exports, from a run, enrolled classes or evaluations, which need not know it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -60,6 +60,21 @@ def export_set(base: Bundle, classes: EnrolledClasses, out: Path, command: str) 
     """
     exporter: Callable[[Bundle, EnrolledClasses, Path, str], Bundle] = _exporter("set")
     return exporter(base, classes, out, command)
+
+
+def export_evaluations(bundle: Bundle, evaluations: Sequence[Mapping[str, Any]], out: Path) -> Bundle:
+    """Write a bundle again with what was measured of it, by the entry point ``evaluations`` of the same group.
+
+    Args:
+        bundle: that was measured.
+        evaluations: each with its "kind", "command", "data" and numbers.
+        out: folder of the new bundle; must not exist.
+
+    Raises:
+        ProtozooError: no exporter is installed, or ``out`` exists.
+    """
+    exporter: Callable[[Bundle, Sequence[Mapping[str, Any]], Path], Bundle] = _exporter("evaluations")
+    return exporter(bundle, evaluations, out)
 
 
 def _exporter(name: str) -> Any:

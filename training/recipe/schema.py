@@ -136,7 +136,10 @@ class Recipe(BaseModel):
     compile: bool = Field(default=False, description="torch.compile; on a CPU it needs a C++ compiler")
     evaluate_every: int = Field(default=1, ge=1, description="epochs between accuracies on the test set")
     collapse_every: int | None = Field(
-        default=None, ge=1, description="epochs between collapse metrics on the test set; none: as evaluate_every"
+        default=None, ge=1, description="epochs between collapse metrics; none: as evaluate_every"
+    )
+    collapse_images: Literal["test", "both"] = Field(
+        default="test", description="images of the collapse metrics: of the test set, or of both sets"
     )
     seed: int = Field(default=0, ge=0, description="of initialisation, order and augmentation")
 

@@ -1,0 +1,297 @@
+"""A study in small: it survives being stopped, does nothing twice, and tests its claims."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.training.runs import Protozoo
+from training.recipe import Recipe
+from training.stop import StoppedError
+from training.study import Grid, Study, collect, load_grid, report, states, work
+from training.study.driver import _claimed
+from zoo.errors import ProtozooError
+
+pytest.importorskip("corrupt_tta")
+
+
+@pytest.fixture(scope="module")
+def recipes(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Short name -> file of a recipe."""
+    folder, found = tmp_path_factory.mktemp("recipes"), {}
+    for objective in ("ce", "nonl"):
+        path = folder / f"{objective}_colours.yaml"
+        fields = tiny(objective=objective, epochs=1, imbalance=0.5).model_dump(mode="json")
+        path.write_text(yaml.safe_dump(fields))
+        found[objective] = str(path)
+    return found
+
+
+def settings(recipes: dict[str, str]) -> dict[str, Any]:
+    return {
+        "name": "colours",
+        "blocks": [
+            {
+                "data": "mine",
+                "recipes": recipes,
+                "fields": {"collapse_images": "both"},
+                "seeds": [0, 1],
+                "evaluations": ["fixed", "transfer", "corruptions", "convergence"],
+            },
+            {"data": "absent", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0], "evaluations": ["fixed"]},
+        ],
+        "evaluations": {
+            "fixed": {"kind": "probe", "probe": "prototypes"},
+            "transfer": {"kind": "probe", "probe": "cached", "data": "digits", "options": {"epochs": 1, "shots": 5}},
+            "corruptions": {
+                "kind": "corruptions",
+                "images": 6,
+                "corruptions": ["gaussian_noise", "contrast"],
+                "severities": [5],
+                "baseline": "ce",
+            },
+            "convergence": {"kind": "convergence", "baseline": "ce"},
+        },
+        "tables": [{"title": "Accuracy", "columns": {"accuracy": "test", "transfer": "digits"}}],
+        "claims": [
+            {
+                "claim": "Something is above zero",
+                "source": "Table 1",
+                "theirs": "94.9",
+                "test": "mean(accuracy, mine.nonl) > 0",
+            },
+            {"claim": "Elsewhere", "source": "Table 2", "theirs": "1", "test": "mean(accuracy, absent.nonl) > 0"},
+            {"claim": "Of no metric", "source": "Table 3", "theirs": "1", "test": "mean(nothing, mine.ce) > 0"},
+            {"claim": "ImageNet", "source": "Table 4", "theirs": "1", "not_tested": "it is not here"},
+        ],
+    }
+
+
+@pytest.fixture
+def grid_file(recipes: dict[str, str], tmp_path: Path) -> Callable[..., Path]:
+    """grid_file(key=value, ...) -> the file of a grid."""
+
+    def write(**changes: Any) -> Path:
+        path = tmp_path / "grid.yaml"
+        path.write_text(yaml.safe_dump({**settings(recipes), **changes}, sort_keys=False))
+        return path
+
+    return write
+
+
+def stop_at(words: str) -> Callable[[str], None]:
+    def say(line: str) -> None:
+        if words in line:
+            raise StoppedError("stopped", 15)
+
+    return say
+
+
+def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
+    protozoo: Protozoo, grid_file: Callable[..., Path], colours: Path, tmp_path: Path
+) -> None:
+    grid, cells = load_grid(str(grid_file()))
+    study = Study(cells, {"mine": str(colours), "digits": "digits"}, tmp_path / "study")
+    assert [str(task) for task in study.tasks()] == [
+        "mine.ce, seed 0",
+        "mine.nonl, seed 0",
+        "mine.ce, seed 1",
+        "mine.nonl, seed 1",
+    ]
+    with pytest.raises(StoppedError):
+        work(study, jobs=1, say=stop_at("mine.nonl, seed 0: transfer"))
+    assert [state for _, state in states(study)] == [
+        "done",
+        "trained, to evaluate: transfer, corruptions",
+        "to train",
+        "to train",
+    ]
+    early = collect(grid, study)
+    assert early["cells"]["mine.ce"]["metrics"]["accuracy"]["std"] is None
+    said: list[str] = []
+    work(study, jobs=1, say=said.append)
+    assert next(line for line in said if "seed" in line) == "mine.nonl, seed 0: transfer"
+    assert [state for _, state in states(study)] == ["done"] * 4
+    before = {path: path.stat().st_mtime_ns for path in study.out.rglob("*.json")}
+    words = ["study", grid_file(), "--data", f"mine={colours}", "--data", "digits=digits", "--out", study.out]
+    status, out, err = protozoo(*words)
+    assert status == 0, err
+    assert out.endswith(f"\nwritten: {study.out / 'results.md'}\n")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+
+    results = json.loads((study.out / "results.json").read_bytes())
+    metrics = results["cells"]["mine.nonl"]["metrics"]
+    assert set(metrics["accuracy"]["values"]) == {"0", "1"}
+    assert metrics["accuracy"]["std"] is not None
+    for name in (
+        "fixed",
+        "transfer",
+        "corruptions",
+        "train_mir",
+        "auroc",
+        "medium_accuracy",
+        "tail_third_accuracy_bayes",
+    ):
+        assert 0 <= metrics[name]["mean"] <= 100, name
+    assert_mce_is_the_ratio_to_the_baseline_of_the_same_seed(grid, study)
+    # Of one epoch, whatever is reached is reached at its end, and what is not counts as long.
+    assert {metrics[name]["mean"] for name in metrics if name.startswith("convergence_")} == {100}
+    assert [claim["verdict"] for claim in results["claims"]] == ["holds", "not tested", "not tested", "not tested"]
+    text = (study.out / "results.md").read_text()
+    assert text == report(grid, results)
+    assert "| mine.nonl | 2 of 2 | " in text
+    assert "| Elsewhere | Table 2 | 1 |  | not tested, because the data absent were not given |" in text
+    assert "| not tested, because mine.ce has no nothing |" in text
+    assert "| not tested, because it is not here |" in text
+    run = json.loads((study.out / "mine.nonl" / "seed1" / "run" / "result.json").read_bytes())
+    assert run["command"].endswith("--data mine --out RUN --collapse_images both --seed 1")
+
+
+def assert_mce_is_the_ratio_to_the_baseline_of_the_same_seed(grid: Grid, study: Study) -> None:
+    """By hand: errors written over what was measured, as a model of these colours may make none."""
+
+    def write(cell: str, noise: float, contrast: float) -> None:
+        path = study.out / cell / "seed1" / "corruptions.json"
+        kept = json.loads(path.read_bytes())
+        kept["record"]["errors"] = {"gaussian_noise": {"5": noise}, "contrast": {"5": contrast}}
+        path.write_text(json.dumps(kept))
+
+    def mce() -> float | None:
+        metrics = collect(grid, study)["cells"]["mine.nonl"]["metrics"]
+        return metrics["corruptions_mce"]["values"].get("1") if "corruptions_mce" in metrics else None
+
+    write("mine.ce", 0.5, 0.4)
+    write("mine.nonl", 0.25, 0.6)
+    assert mce() == pytest.approx(100 * (0.5 + 1.5) / 2)
+    write("mine.ce", 0.5, 0.0)
+    assert mce() is None
+
+
+def test_a_row_says_how_many_seeds_a_number_is_of(recipes: dict[str, str]) -> None:
+    grid = Grid.model_validate(settings(recipes))
+    full = {"mean": 93.456, "std": 0.5, "values": {"0": 93.0, "1": 93.9}}
+    part = {"mean": 0.0123, "std": None, "values": {"1": 0.0123}}
+    cell = {"seeds": [0, 1, 2], "metrics": {"accuracy": full, "transfer": part}}
+    text = report(grid, {"cells": {"mine.ce": cell, "mine.nonl": {"seeds": [0], "metrics": {}}}, "claims": []})
+    assert "| | seeds | test | digits |\n| --- | ---: | ---: | ---: |\n" in text
+    assert "| mine.ce | 2 of 3 | 93.46 ± 0.50 | 0.0123 (1 of them) |" in text
+    assert "mine.nonl" not in text
+
+
+def test_an_evaluation_that_is_asked_for_otherwise_is_done_again_and_no_other(
+    grid_file: Callable[..., Path], recipes: dict[str, str], colours: Path, tmp_path: Path
+) -> None:
+    blocks = [{"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0], "evaluations": ["fixed", "other"]}]
+    probe = {"kind": "probe", "probe": "prototypes"}
+
+    def study(features: str) -> Study:
+        other = {**probe, "options": {"features": features}}
+        path = grid_file(blocks=blocks, evaluations={"fixed": probe, "other": other}, claims=[])
+        return Study(load_grid(str(path))[1], {"mine": str(colours)}, tmp_path / "study")
+
+    work(study("encoder"), jobs=1, say=lambda line: None)
+    said: list[str] = []
+    work(study("whitened"), jobs=1, say=said.append)
+    assert said == ["mine.nonl, seed 0: other"]
+
+
+def test_a_training_that_fails_is_named_and_the_others_go_on(
+    protozoo: Protozoo, grid_file: Callable[..., Path], recipes: dict[str, str], colours: Path, tmp_path: Path
+) -> None:
+    variants = {"wrong": {"optimizer": "sdg"}, "right": {}}
+    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "variants": variants, "seeds": [0]}
+    path = grid_file(blocks=[block], evaluations={}, claims=[])
+    words = ["study", path, "--data", f"mine={colours}", "--out", tmp_path / "study"]
+    status, out, err = protozoo(*words)
+    assert status == 2
+    assert "mine.nonl.wrong, seed 0 failed: optimizer = 'sdg'" in out
+    assert "1 of the trainings are not done (mine.nonl.wrong, seed 0)" in err
+    results = json.loads((tmp_path / "study" / "results.json").read_bytes())
+    assert not results["cells"]["mine.nonl.wrong"]["metrics"]
+    assert "accuracy" in results["cells"]["mine.nonl.right"]["metrics"]
+    status, out, _ = protozoo(*words, "--dry-run")
+    assert status == 0
+    assert out.splitlines()[0].startswith("mine.nonl.wrong, seed 0: to train, failed: optimizer = 'sdg'")
+    assert out.splitlines()[1] == "mine.nonl.right, seed 0: done"
+
+
+def test_a_dry_run_writes_nothing(
+    protozoo: Protozoo, grid_file: Callable[..., Path], colours: Path, tmp_path: Path
+) -> None:
+    status, out, _ = protozoo(
+        "study", grid_file(), "--data", f"mine={colours}", "--out", tmp_path / "study", "--dry-run"
+    )
+    assert status == 0
+    assert out.splitlines() == [f"mine.{name}, seed {seed}: to train" for seed in (0, 1) for name in ("ce", "nonl")]
+    assert not (tmp_path / "study").exists()
+
+
+def test_what_another_process_is_at_is_left_to_it(
+    grid_file: Callable[..., Path], colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr("training.study.driver._do", lambda task, say: done.append(str(task)))
+    study = Study(load_grid(str(grid_file()))[1], {"mine": str(colours)}, tmp_path / "study")
+    with _claimed(next(study.tasks())) as mine:
+        assert mine
+        work(study, jobs=1, say=lambda line: None)
+    assert done == ["mine.nonl, seed 0", "mine.ce, seed 1", "mine.nonl, seed 1"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"colour": 1}, "colour"),
+        ({"evaluations": {}}, "no evaluation 'fixed'"),
+        ({"evaluations": {"fixed": {"kind": "guess"}}}, "evaluations.fixed"),
+        ({"evaluations": {"f": {"kind": "probe", "probe": "prototypes", "options": {"lr": 1}}}}, "has no option lr"),
+        ({"evaluations": {"f": {"kind": "probe", "probe": "cached", "options": {"feature": 1}}}}, "no option feature"),
+        ({"evaluations": {"f": {"kind": "probe", "probe": "prototypes", "options": {"features": 1}}}}, "features must"),
+        ({"blocks": [{"data": "mine", "recipes": {"a": "nonl_nothing"}, "seeds": [0]}]}, "mine.a: "),
+        (
+            {"blocks": [{"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0], "fields": {"lr": -1}}]},
+            "lr = -1",
+        ),
+        ({"blocks": [{"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0, 0]}]}, "twice"),
+        ({"blocks": [{"data": "My-data", "recipes": {"a": "nonl_digits"}, "seeds": [0]}]}, "small letters"),
+        ({"claims": [{"claim": "c", "source": "s", "theirs": "t"}]}, "either test or not_tested"),
+        (
+            {"claims": [{"claim": "c", "source": "s", "theirs": "t", "test": "mean(a, b.c) > 1"}]},
+            "b.c, which is no cell",
+        ),
+    ],
+)
+def test_a_mistake_in_a_grid_is_told_before_the_work(
+    grid_file: Callable[..., Path], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ProtozooError, match=message):
+        load_grid(str(grid_file(**changes)))
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["nothing"], "no grid 'nothing': give a YAML file or one of cpu, digits"),
+        (["digits", "--data", "mnist=there"], "the grid's names are digits"),
+        (["digits", "--data", "digits"], "write NAME=DATA"),
+    ],
+)
+def test_a_mistake_of_the_command_line_is_one_line(
+    protozoo: Protozoo, tmp_path: Path, words: list[str], message: str
+) -> None:
+    status, _, err = protozoo("study", *words, "--out", tmp_path / "study")
+    assert status == 2
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize("name", ["digits", "cpu"])
+def test_the_grids_of_the_package_can_be_read(name: str) -> None:
+    grid, cells = load_grid(name)
+    assert grid.claims
+    assert cells

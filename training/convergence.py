@@ -1,0 +1,216 @@
+"""How soon a training reaches neural collapse: Table 7 of "Neural Collapse by Design"."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import mean
+from typing import Any, Literal
+
+from training.plots.runs import RunHistory, common_num_classes, grouped, read_run
+from zoo.errors import ProtozooError
+
+Images = Literal["train", "test"]
+Over = Literal["step", "epoch"]
+
+SHARE = 0.95
+"""Of the way from no collapse at all to exact collapse."""
+
+# In the table's order; names are those of NeuralCollapse.
+METRICS = {
+    "instance_alignment": "instance alignment",
+    "weight_alignment": "weight alignment",
+    "weight_erank": "weight erank",
+    "intra_erank": "intra erank",
+    "inter_erank": "inter erank",
+}
+_RISING = ("weight_erank", "inter_erank")
+# Squared distance of two unit vectors that have nothing to do with each other.
+_UNRELATED = 2.0
+
+
+@dataclass(frozen=True)
+class Reached:
+    """When a metric came to a value to stay.
+
+    Attributes:
+        bound: the value.
+        at: iteration (or epoch) of the first evaluation from which on all are as good; None: not by the end.
+        share: ``at`` over all iterations of the run, or of the baseline's.
+        first: whether that was the first evaluation, so that it may have been so earlier.
+    """
+
+    bound: float
+    at: float | None
+    share: float | None
+    first: bool
+
+
+def targets(num_classes: int, embed_dim: int, share: float = SHARE) -> dict[str, float]:
+    """What each metric must come to for a share of collapse.
+
+    The way begins, without any collapse, at an effective rank of 0 between classes and of the whole width d within
+    them, and at orthogonal vectors for the alignments; it ends at the values of exact collapse. For 95 % that is an
+    effective rank of .95 (K - 1) and of .05 d, and a squared distance of .1, a cosine of .95. The paper names the
+    threshold of 95 % and not where its way begins.
+    """
+    left = 1 - share
+    bounds = {"inter_erank": share * (num_classes - 1), "weight_erank": share * (num_classes - 1)}
+    bounds |= {"intra_erank": left * embed_dim}
+    return {name: bounds.get(name, left * _UNRELATED) for name in METRICS}
+
+
+def smoothed(values: Sequence[float], smoothing: float) -> list[float]:
+    """Exponentially weighted mean, ``smoothing`` the weight of the earlier ones; it begins with the first value."""
+    result: list[float] = []
+    for value in values:
+        result.append(value if not result else smoothing * result[-1] + (1 - smoothing) * value)
+    return result
+
+
+def reached(
+    points: Sequence[tuple[float, float]], metric: str, bound: float, *, total: float, smoothing: float = 0.0
+) -> Reached:
+    """The first evaluation from which on a metric stays at least as near to collapse as ``bound``.
+
+    Args:
+        points: iteration and value of each evaluation, in order.
+        metric: of :data:`METRICS`; effective ranks of means and weights are to rise, all others to fall.
+        bound: the value to come to.
+        total: iterations that the share is of.
+        smoothing: see :func:`smoothed`.
+
+    Source: Table 7 of "Neural Collapse by Design" (arXiv 2605.20302): "the earliest iteration where the
+    exponentially-weighted moving average enters and remains within a metric-specific tolerance around the 95 % NC
+    threshold". The weight and the tolerances are not in the paper: here there is no tolerance, and no smoothing unless
+    it is asked for.
+    """
+    sign = 1 if metric in _RISING else -1
+    values = smoothed([value for _, value in points], smoothing)
+    at = None
+    for (x, _), value in zip(reversed(points), reversed(values), strict=True):
+        if sign * value < sign * bound:
+            break
+        at = x
+    share = None if at is None else at / total
+    return Reached(bound, at, share, first=at is not None and at == points[0][0])
+
+
+def convergence(
+    paths: Sequence[Path], baseline: Path, *, images: Images | None = None, smoothing: float = 0.0
+) -> dict[str, Any]:
+    """When runs reached 95 % of collapse, and when the final values of a baseline, as a record.
+
+    Args:
+        paths: folders of finished runs.
+        baseline: that of cross-entropy, for instance; shares of its values are of its iterations.
+        images: whose collapse; None: of the training images, where all runs have logged it (``--collapse_images both``
+            of ``protozoo train``), else of the test images.
+        smoothing: see :func:`smoothed`.
+
+    Returns:
+        "images", "over" ("step" where all runs count iterations, else "epoch"), "smoothing", "baseline", and "runs":
+        of each its "run", "label", "seed", "targets" and "baseline" (metric -> :class:`Reached`); a metric that was not
+        logged is left out.
+
+    Raises:
+        ProtozooError: a folder is no finished run, has other classes than another, or has logged no collapse.
+    """
+    runs, reference = [_finished(path) for path in paths], _finished(baseline)
+    both = [*runs, reference]
+    common_num_classes(both)
+    images = images or ("train" if all(_logged(run, "train") for run in both) else "test")
+    for run in both:
+        if not _logged(run, images):
+            raise ProtozooError(
+                f"{run.path} has logged no collapse of the {images} images: train with --collapse_images both"
+            )
+    over: Over = "step" if all("step" in row for run in both for row in run.rows) else "epoch"
+    finals = {name: values[-1][1] for name in METRICS if (values := _points(reference, images, name, over))}
+    labels = {run.path: group.label for group in grouped(runs) for run in group.runs}
+    return {
+        "images": images,
+        "over": over,
+        "smoothing": smoothing,
+        "baseline": {"run": baseline.name, "label": grouped([reference])[0].label, "final": finals},
+        "runs": [
+            {
+                "run": run.path.name,
+                "label": labels[run.path],
+                "seed": run.recipe.seed,
+                "targets": _of_run(run, _targets(run), images, over, run.rows[-1][over], smoothing),
+                "baseline": _of_run(run, finals, images, over, reference.rows[-1][over], smoothing),
+            }
+            for run in runs
+        ],
+    }
+
+
+def _of_run(
+    run: RunHistory, bounds: Mapping[str, float], images: Images, over: Over, total: float, smoothing: float
+) -> dict[str, Any]:
+    return {
+        name: asdict(reached(points, name, bound, total=total, smoothing=smoothing))
+        for name, bound in bounds.items()
+        if (points := _points(run, images, name, over))
+    }
+
+
+def _finished(path: Path) -> RunHistory:
+    run = read_run(path)
+    if not run.finished:
+        raise ProtozooError(f"{path} is not finished: run its `protozoo train` again")
+    return run
+
+
+def _logged(run: RunHistory, images: Images) -> bool:
+    return any(f"{images}_inter_erank" in row for row in run.rows)
+
+
+def _points(run: RunHistory, images: Images, metric: str, over: Over) -> list[tuple[float, float]]:
+    column = f"{images}_{metric}"
+    return [(row[over], row[column]) for row in run.rows if column in row]
+
+
+def _targets(run: RunHistory) -> dict[str, float]:
+    try:
+        result = json.loads((run.path / "result.json").read_bytes())
+        return targets(len(result["label_names"]), int(result["embed_dim"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ProtozooError(f"{run.path / 'result.json'} is damaged: train the run again") from error
+
+
+def convergence_table(record: Mapping[str, Any]) -> str:
+    """Two Markdown tables, a row for each group of seeds: shares as means over its runs."""
+    over = {"step": "iterations", "epoch": "epochs"}[record["over"]]
+    named = record["baseline"]["label"]
+    parts = (
+        ("targets", f"Share of {over} until {100 * SHARE:g} % of collapse"),
+        ("baseline", f"Share of the {over} of {named} until its final value"),
+    )
+    notes = f"Of the {record['images']} images; an evaluation counts from which on all are as good."
+    if record["smoothing"]:
+        notes += f" Exponentially weighted means, {record['smoothing']:g} the weight of the earlier values."
+    tables = []
+    for part, title in parts:
+        lines = [f"{title}", "", f"| | {' | '.join(METRICS.values())} |", f"| --- |{' ---: |' * len(METRICS)}"]
+        for label in dict.fromkeys(run["label"] for run in record["runs"]):
+            found = [run[part] for run in record["runs"] if run["label"] == label]
+            lines.append(f"| {label} | {' | '.join(_cell(found, name) for name in METRICS)} |")
+        tables.append("\n".join(lines))
+    return "\n\n".join([*tables, notes])
+
+
+def _cell(found: Sequence[Mapping[str, Any]], metric: str) -> str:
+    runs = [values[metric] for values in found if metric in values]
+    there = [run for run in runs if run["share"] is not None]
+    if not runs:
+        return "not logged"
+    if not there:
+        return "not reached"
+    # At the first evaluation it may have been so for long.
+    bound = "≤ " if all(run["first"] for run in there) else ""
+    some = f" ({len(there)} of {len(runs)})" if len(there) < len(runs) else ""
+    return f"{bound}{100 * mean(run['share'] for run in there):.1f} %{some}"

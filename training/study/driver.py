@@ -1,0 +1,242 @@
+"""The trainings and evaluations of a study, each done once, by any number of processes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from training.options import Options
+from training.run import Run
+from training.stop import StoppedError, stop_on_signals
+from training.study.grid import Cell, ConvergenceEvaluation, CorruptionEvaluation, ProbeEvaluation
+from zoo.errors import ProtozooError
+from zoo.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Study:
+    """What to do, and where.
+
+    Attributes:
+        cells: of the grid.
+        data: name -> what ``--data`` of ``protozoo train`` takes; cells of other data are left out.
+        out: folder of the study.
+        device: of torch, for evaluations.
+    """
+
+    cells: tuple[Cell, ...]
+    data: Mapping[str, str]
+    out: Path
+    device: str = "cpu"
+
+    def tasks(self) -> Iterator[Task]:
+        """The trainings whose data are there: all cells with their first seed, then all with their second, ..."""
+        longest = max(len(cell.seeds) for cell in self.cells)
+        for index in range(longest):
+            for cell in self.cells:
+                if cell.data in self.data and index < len(cell.seeds):
+                    yield Task(self, cell, cell.seeds[index])
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training with its evaluations."""
+
+    study: Study
+    cell: Cell
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """Of the run, its evaluations and, where it came to nothing, ``failure.txt``."""
+        return self.study.out / self.cell.name / f"seed{self.seed}"
+
+    @property
+    def run(self) -> Path:
+        """Folder of the training."""
+        return self.folder / "run"
+
+    @property
+    def failure(self) -> Path:
+        """What went wrong the last time; where nothing did, no file."""
+        return self.folder / "failure.txt"
+
+    def __str__(self) -> str:
+        return f"{self.cell.name}, seed {self.seed}"
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        """What an evaluation found; None where it is not done, or was asked for otherwise."""
+        path = self._file(name)
+        if not path.is_file():
+            return None
+        try:
+            kept = json.loads(path.read_bytes())
+            return kept["record"] if kept["asked"] == self._asked(name) else None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ProtozooError(f"{path} is damaged ({error}): remove it, and the evaluation is done again") from error
+
+    def keep(self, name: str, record: Mapping[str, Any]) -> None:
+        """Write what an evaluation found."""
+        text = json.dumps({"asked": self._asked(name), "record": record}, indent=2)
+        write_atomically(self._file(name), f"{text}\n".encode())
+
+    def _file(self, name: str) -> Path:
+        return self.folder / f"{name}.json"
+
+    def _asked(self, name: str) -> dict[str, Any]:
+        # The baseline is what it is compared with afterwards, and no part of the measurement.
+        return self.cell.evaluations[name].model_dump(mode="json", exclude={"baseline"})
+
+    def missing(self) -> list[str]:
+        """Evaluations that are still to do: those whose data are there, but for what the run itself has logged."""
+        return [
+            name
+            for name, evaluation in self.cell.evaluations.items()
+            if not isinstance(evaluation, ConvergenceEvaluation)
+            and (getattr(evaluation, "data", None) or self.cell.data) in self.study.data
+            and self.record(name) is None
+        ]
+
+
+def states(study: Study) -> list[tuple[Task, str]]:
+    """What is done of every task, in words."""
+    return [(task, _state(task)) for task in study.tasks()]
+
+
+def _state(task: Task) -> str:
+    missing = task.missing()
+    if Run(task.run).finished:
+        return f"trained, to evaluate: {', '.join(missing)}" if missing else "done"
+    words = "begun" if (task.run / "recipe.yaml").is_file() else "to train"
+    if task.failure.is_file():
+        words += f", failed: {task.failure.read_text(encoding='utf-8').strip()}"
+    return words
+
+
+def work(study: Study, *, jobs: int, say: Callable[[str], None]) -> None:
+    """Do what is not done yet. Several processes, of this command or of others on the same folder, share the tasks.
+
+    A task that fails is said, and the others go on; the next call tries it again.
+
+    Raises:
+        StoppedError: a signal asked for it; the same call goes on from there.
+    """
+    if jobs > 1:
+        _in_processes(study, jobs)
+        return
+    for task in study.tasks():
+        with _claimed(task) as mine:
+            if mine:
+                _do(task, say)
+
+
+@contextmanager
+def _claimed(task: Task) -> Iterator[bool]:
+    """Whether no other process is at it."""
+    task.folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(task.folder / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _do(task: Task, say: Callable[[str], None]) -> None:
+    try:
+        _train(task, say)
+        for name in task.missing():
+            say(f"{task}: {name}")
+            task.keep(name, _evaluate(task, name))
+    except StoppedError:
+        raise
+    except ProtozooError as error:
+        write_atomically(task.failure, f"{error}\n".encode())
+        say(f"{task} failed: {error}")
+    else:
+        task.failure.unlink(missing_ok=True)
+
+
+def _train(task: Task, say: Callable[[str], None]) -> None:
+    from training.train import train
+
+    if Run(task.run).finished:
+        return
+    say(f"{task}: training")
+    cell, options = task.cell, Options(trackers=())
+    fields = {**cell.fields, "seed": task.seed}.items()
+    typed = [word for name, value in fields for word in (f"--{name}", _word(value))]
+    command = shlex.join(["protozoo", "train", cell.recipe, "--data", cell.data, "--out", "RUN", *typed])
+    data = task.study.data[cell.data]
+    train(cell.load(task.seed), data, task.run, name=cell.recipe, command=command, say=say, options=options)
+
+
+def _word(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _evaluate(task: Task, name: str) -> dict[str, Any]:
+    evaluation, study = task.cell.evaluations[name], task.study
+    if isinstance(evaluation, ProbeEvaluation):
+        return _probe(task, evaluation, study.data[evaluation.data or task.cell.data])
+    assert isinstance(evaluation, CorruptionEvaluation)
+    from training.robustness.record import CorruptionOptions, record_corruptions
+
+    given = evaluation.model_dump(include={"images", "corruptions", "severities"}, exclude_none=True)
+    options = CorruptionOptions(**given, keep=study.out / "corrupted", device=study.device)
+    return record_corruptions(str(task.run), study.data[task.cell.data], options)
+
+
+def _probe(task: Task, evaluation: ProbeEvaluation, data: str) -> dict[str, Any]:
+    from training.probes.record import record_prototypes, record_trained
+
+    given, run, device = dict(evaluation.options), str(task.run), task.study.device
+    if evaluation.probe == "prototypes":
+        features = given.pop("features", "projection")
+        return record_prototypes(run, data, features=features, device=device, seed=task.seed, **given)
+    protocol = given.pop("protocol", "cifar")
+    overrides = {"seed": task.seed, **given}
+    return record_trained(evaluation.probe, run, data, protocol=protocol, overrides=overrides, device=device, workers=0)
+
+
+def _in_processes(study: Study, jobs: int) -> None:
+    context = get_context("spawn")
+    processes = [context.Process(target=_process, args=(study,)) for _ in range(jobs)]
+    for process in processes:
+        process.start()
+    with stop_on_signals() as stop:
+        asked = False
+        while running := [process for process in processes if process.is_alive()]:
+            running[0].join(0.5)
+            if stop.signal_number and not asked:
+                asked = True
+                for process in running:
+                    process.terminate()
+    if stop.signal_number:
+        raise StoppedError(f"stopped: the same command goes on from {study.out}", stop.signal_number)
+    if any(process.exitcode for process in processes):
+        raise ProtozooError(f"a process of the study ended early: its message stands above; {study.out} is whole")
+
+
+def _process(study: Study) -> None:
+    import click
+
+    try:
+        work(study, jobs=1, say=click.echo)
+    except StoppedError as error:
+        raise SystemExit(error.status) from error
+    except KeyboardInterrupt as error:
+        # In an evaluation; the parent says what to do.
+        raise SystemExit(130) from error

@@ -1,0 +1,217 @@
+"""What a study is made of, as a YAML file has it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from training.recipe import Recipe, RecipeError, load_recipe
+from training.recipe.parsing import RecipeLoader
+from training.study.claims import cells_of, parse_test
+from zoo.errors import ProtozooError
+
+_GRIDS = Path(str(files("training").joinpath("study", "grids")))
+
+
+def _identifier(word: str) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", word):
+        raise ValueError(f"{word!r} must be small letters, digits and underscores, for claims name it")
+    return word
+
+
+Name = Annotated[str, AfterValidator(_identifier)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ProbeEvaluation(_Strict):
+    """A classifier on the frozen encoder, of the cell's data or, for transfer, of other data."""
+
+    kind: Literal["probe"]
+    probe: Literal["prototypes", "linear", "normalized", "cached"]
+    data: Name | None = Field(default=None, description="name of the data; none: the cell's own")
+    options: dict[str, Any] = Field(default_factory=dict, description="as the options of `protozoo probe`")
+
+    @model_validator(mode="after")
+    def _known_options(self) -> ProbeEvaluation:
+        known = {"features", "shots"} if self.probe == "prototypes" else {"protocol", *Recipe.model_fields}
+        unknown = sorted(set(self.options) - known)
+        if unknown:
+            raise ValueError(f"the probe {self.probe} has no option {unknown[0]}")
+        if self.options.get("features", "encoder") not in ("projection", "encoder", "whitened"):
+            raise ValueError("features must be projection, encoder or whitened")
+        return self
+
+
+class CorruptionEvaluation(_Strict):
+    """Errors on corrupted test images of the cell's data."""
+
+    kind: Literal["corruptions"]
+    images: int | None = Field(default=None, ge=1, description="of the test images; none: all")
+    corruptions: tuple[str, ...] | None = Field(default=None, description="none: all fifteen")
+    severities: tuple[int, ...] | None = Field(default=None, description="none: all five")
+    baseline: str | None = Field(default=None, description="cell of the same data, after its dot, for mCE")
+
+
+class ConvergenceEvaluation(_Strict):
+    """How soon collapse was reached, from what the training has logged."""
+
+    kind: Literal["convergence"]
+    baseline: str = Field(description="cell of the same data, after its dot")
+    images: Literal["train", "test"] | None = None
+    smoothing: float = Field(default=0.0, ge=0, lt=1)
+
+
+Evaluation = Annotated[
+    ProbeEvaluation | CorruptionEvaluation | ConvergenceEvaluation,
+    Field(discriminator="kind"),
+]
+
+
+class Block(_Strict):
+    """Every recipe, in every variant, with every seed."""
+
+    data: Name = Field(description="name of the data; `--data NAME=FOLDER` says where they are")
+    recipes: dict[Name, str] = Field(min_length=1, description="name in cells -> recipe")
+    variants: dict[Name, dict[str, Any]] = Field(default_factory=dict, description="name in cells -> fields")
+    fields: dict[str, Any] = Field(default_factory=dict, description="of all recipes of the block")
+    seeds: tuple[int, ...] = Field(min_length=1)
+    evaluations: tuple[Name, ...] = ()
+
+
+class Table(_Strict):
+    """A table of the report: a row for each cell that has one of the metrics."""
+
+    title: str
+    columns: dict[str, str] = Field(description="metric -> heading")
+
+
+class Claim(_Strict):
+    """What a paper says, and what of ours would show it."""
+
+    claim: str
+    source: str
+    theirs: str
+    test: str | None = Field(default=None, description="an inequality, see training.study.claims")
+    not_tested: str | None = Field(default=None, description="why there is no test")
+
+
+class Grid(_Strict):
+    """A study."""
+
+    name: str
+    blocks: tuple[Block, ...] = Field(min_length=1)
+    evaluations: dict[Name, Evaluation] = Field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+    claims: tuple[Claim, ...] = ()
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Trainings that differ in their seeds alone.
+
+    Attributes:
+        name: ``<data>.<recipe>`` or ``<data>.<recipe>.<variant>``.
+        data: name of the data.
+        recipe: name of the recipe.
+        fields: over it, but for the seed.
+        seeds: one training each.
+        evaluations: of each of them, by name.
+    """
+
+    name: str
+    data: str
+    recipe: str
+    fields: Mapping[str, Any]
+    seeds: tuple[int, ...]
+    evaluations: Mapping[str, ProbeEvaluation | CorruptionEvaluation | ConvergenceEvaluation]
+
+    def load(self, seed: int) -> Recipe:
+        """The recipe of one training."""
+        return load_recipe(self.recipe, {**self.fields, "seed": seed})
+
+
+def load_grid(name_or_path: str) -> tuple[Grid, tuple[Cell, ...]]:
+    """Read a grid, a file or the name of one inside the package, and check all that can be checked before the work.
+
+    Raises:
+        ProtozooError: no such grid, a field that does not fit, a recipe that does not exist, or a name that nothing
+            has; the fault is named.
+    """
+    path = Path(name_or_path)
+    packaged = _GRIDS / f"{name_or_path}.yaml"
+    if not path.is_file() and not packaged.is_file():
+        names = ", ".join(sorted(file.stem for file in _GRIDS.glob("*.yaml")))
+        raise ProtozooError(f"there is no grid {name_or_path!r}: give a YAML file or one of {names}")
+    chosen = path if path.is_file() else packaged
+    try:
+        grid = Grid.model_validate(yaml.load(chosen.read_text(encoding="utf-8"), RecipeLoader))
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ProtozooError(f"{chosen.name}: {_fault(error)}") from error
+    cells = tuple(cell for block in grid.blocks for cell in _cells(block, grid))
+    _check(grid, cells)
+    return grid, cells
+
+
+def data_names(cells: Sequence[Cell]) -> set[str]:
+    """Names of all data that cells are trained or evaluated on."""
+    own = {cell.data for cell in cells}
+    others = {getattr(one, "data", None) for cell in cells for one in cell.evaluations.values()}
+    return own | {name for name in others if name is not None}
+
+
+def _fault(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        return f"{'.'.join(map(str, fault['loc']))}: {fault['msg']}"
+    return " ".join(str(error).split())
+
+
+def _cells(block: Block, grid: Grid) -> Sequence[Cell]:
+    unknown = [name for name in block.evaluations if name not in grid.evaluations]
+    if unknown:
+        raise ProtozooError(f"there is no evaluation {unknown[0]!r}; the grid has {', '.join(grid.evaluations)}")
+    evaluations = {name: grid.evaluations[name] for name in block.evaluations}
+    variants: dict[str, dict[str, Any]] = {f".{name}": fields for name, fields in block.variants.items()} or {"": {}}
+    return [
+        Cell(
+            f"{block.data}.{short}{suffix}",
+            block.data,
+            recipe,
+            {**block.fields, **fields},
+            block.seeds,
+            evaluations,
+        )
+        for short, recipe in block.recipes.items()
+        for suffix, fields in variants.items()
+    ]
+
+
+def _check(grid: Grid, cells: Sequence[Cell]) -> None:
+    names = {cell.name for cell in cells}
+    if len(names) < len(cells) or any(len(set(cell.seeds)) < len(cell.seeds) for cell in cells):
+        raise ProtozooError(f"{grid.name}: a cell or a seed of it stands there twice")
+    for cell in cells:
+        try:
+            cell.load(cell.seeds[0])
+        except RecipeError as error:
+            raise ProtozooError(f"{cell.name}: {error}") from error
+        for evaluation in cell.evaluations.values():
+            baseline = getattr(evaluation, "baseline", None)
+            if baseline is not None and f"{cell.data}.{baseline}" not in names:
+                raise ProtozooError(f"the baseline {cell.data}.{baseline} is no cell of the grid")
+    for claim in grid.claims:
+        if (claim.test is None) == (claim.not_tested is None):
+            raise ProtozooError(f"{claim.claim!r}: give either test or not_tested")
+        for name in cells_of(parse_test(claim.test)) if claim.test is not None else ():
+            if name not in names:
+                raise ProtozooError(f"{claim.claim!r} names {name}, which is no cell of the grid")

@@ -1,0 +1,64 @@
+"""The results of a study as Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from training.study.grid import Grid
+
+
+def report(grid: Grid, results: Mapping[str, Any]) -> str:
+    """Tables of means and standard deviations over seeds, then the claims, theirs and ours side by side."""
+    parts = [f"# {grid.name}", "Means and standard deviations (of the sample) over seeds."]
+    for table in grid.tables:
+        rows = _rows(results["cells"], table.columns)
+        if rows:
+            head = [
+                f"| | seeds | {' | '.join(table.columns.values())} |",
+                f"| --- |{' ---: |' * (len(table.columns) + 1)}",
+            ]
+            parts += [f"## {table.title}", "\n".join([*head, *rows])]
+    if results["claims"]:
+        parts += ["## Claims", results["rule"], _claims(results["claims"])]
+    return "\n\n".join(parts) + "\n"
+
+
+def _rows(cells: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
+    rows = []
+    for name, cell in cells.items():
+        found = [cell["metrics"].get(metric) for metric in columns]
+        done = max((len(values["values"]) for values in found if values is not None), default=0)
+        if done:
+            texts = [_cell(values, done) for values in found]
+            rows.append(f"| {name} | {done} of {len(cell['seeds'])} | {' | '.join(texts)} |")
+    return rows
+
+
+def _cell(values: Mapping[str, Any] | None, done: int) -> str:
+    if values is None:
+        return ""
+    count = len(values["values"])
+    return _spread(values) + (f" ({count} of them)" if count < done else "")
+
+
+def _spread(values: Mapping[str, Any]) -> str:
+    """Mean and deviation: two decimals of what is ten or more, else four, and of what is tiny two digits."""
+    size = abs(values["mean"])
+    form = ".2f" if size >= 10 else ".4f" if size >= 0.001 or not size else ".1e"
+    text = format(values["mean"], form)
+    return text if values["std"] is None else f"{text} ± {format(values['std'], form)}"
+
+
+def _claims(claims: list[Mapping[str, Any]]) -> str:
+    lines = ["| claim | source | theirs | ours | verdict |", "| --- | --- | --- | --- | --- |"]
+    for claim in claims:
+        verdict = claim["verdict"]
+        because = f", because {claim['because']}" if verdict == "not tested" else f" ({claim['because']})"
+        cells = [claim["claim"], claim["source"], claim["theirs"], _ours(claim), f"{verdict}{because}"]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    return "\n".join(lines)
+
+
+def _ours(claim: Mapping[str, Any]) -> str:
+    return "; ".join(f"{row['metric']} of {row['cell']} {_spread(row)}" for row in claim.get("ours", ()))

@@ -1,0 +1,70 @@
+"""The command ``study``. Torch is imported when it runs, not when it is listed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("grid")
+@click.option(
+    "--data", multiple=True, metavar="NAME=DATA", help="Where the grid's data NAME are, as for `train`; again."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the study.")
+@click.option(
+    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the trainings."
+)
+@click.option("--device", default="cpu", show_default=True, help="Torch device of the evaluations.")
+@click.option("--dry-run", is_flag=True, help="List the trainings and what of them is done, and end.")
+def study(grid: str, data: tuple[str, ...], out: Path, jobs: int, device: str, dry_run: bool) -> None:
+    """Train and evaluate all that GRID asks for, a YAML file or one of 'cpu' and 'digits', and test its claims.
+
+    Every training has its folder in OUT. The same command goes on where it was stopped: what is finished is never done
+    again, and a training that was begun resumes. What needs data that are not given is left out; digits and patches are
+    always there. At the end results.json and results.md stand in OUT.
+
+    Example: protozoo study digits --out studies/digits
+    """
+    from training.study.driver import Study, states, work
+    from training.study.grid import data_names, load_grid
+    from training.study.report import report
+    from training.study.results import collect, unfinished
+    from zoo.errors import ProtozooError
+    from zoo.files import write_atomically
+
+    asked, cells = load_grid(grid)
+    chosen = Study(cells, _places(data, data_names(cells)), out, device)
+    if dry_run:
+        for task, state in states(chosen):
+            click.echo(f"{task}: {state}")
+        return
+    try:
+        work(chosen, jobs=jobs, say=click.echo)
+    finally:
+        # Also of a study that was stopped.
+        results = collect(asked, chosen)
+        out.mkdir(parents=True, exist_ok=True)
+        write_atomically(out / "results.json", (json.dumps(results, indent=2) + "\n").encode())
+        write_atomically(out / "results.md", report(asked, results).encode())
+    click.echo(f"written: {out / 'results.md'}")
+    left = unfinished(chosen)
+    if left:
+        raise ProtozooError(f"{len(left)} of the trainings are not done ({left[0]}): run the same command again")
+
+
+def _places(given: tuple[str, ...], names: set[str]) -> dict[str, str]:
+    """Name -> data, of what was given and of what needs no place."""
+    from zoo.errors import ProtozooError
+
+    found = {name: name for name in names & {"digits", "patches"}}
+    for word in given:
+        name, _, place = word.partition("=")
+        if name not in names or not place:
+            raise ProtozooError(
+                f"--data {word}: write NAME=DATA, where the grid's names are {', '.join(sorted(names))}"
+            )
+        found[name] = place
+    return found
