@@ -68,6 +68,7 @@ class Pretrained:
             "weights_sha256": self.weights_sha256,
             "objective": self.record["objective"],
             "data": data,
+            "command": self.record["command"],
         }
 
 

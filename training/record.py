@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,7 @@ def record(
         "prototypes": recipe.prototype_kind,
         "readout": _readout(recipe),
         "data": {**described["data"], **_stated(recipe)},
-        "recipe": recipe.model_dump(mode="json"),
+        "recipe": _told(recipe),
         "cost": {"train_seconds": round(progress.seconds, 1), **machine(parts.accelerator.device)},
     }
     return result, pictures
@@ -126,6 +127,13 @@ def measure(
         },
         "open_set": open_set,
     }
+
+
+def _told(recipe: Recipe) -> dict[str, Any]:
+    fields = recipe.model_dump(mode="json")
+    if recipe.pretrained and Path(recipe.pretrained).expanduser().is_dir():
+        fields["pretrained"] = Path(recipe.pretrained).name  # where it lies on this machine is nobody's affair
+    return fields
 
 
 def _stated(recipe: Recipe) -> dict[str, str]:

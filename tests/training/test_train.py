@@ -14,6 +14,7 @@ import training.build
 from tests.training.runs import FILES, Start, assert_same_weights, result_of, rows_of
 from training.metrics import collapse_optimum
 from training.recipe import Recipe, RecipeError
+from training.record import _told
 from zoo.errors import ProtozooError
 
 
@@ -198,3 +199,11 @@ def test_batch_larger_than_the_data_is_the_whole_of_it(
     (row,) = rows_of(tmp_path / "run")
     seconds = result_of(tmp_path / "run")["cost"]["train_seconds"]
     assert float(row["images_per_second"]) * max(seconds, 0.1) < 4096
+
+
+def test_the_record_names_the_folder_of_the_weights_it_began_with_and_not_where_that_lies(tmp_path, tiny) -> None:
+    (tmp_path / "first").mkdir()
+    assert _told(tiny(pretrained=str(tmp_path / "first")))["pretrained"] == "first"
+    assert (
+        _told(tiny(pretrained="proto_resnet20_cifar.nonl_digits"))["pretrained"] == "proto_resnet20_cifar.nonl_digits"
+    )

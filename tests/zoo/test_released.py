@@ -35,3 +35,10 @@ def test_the_cifar_model_is_small_and_its_record_names_what_it_was_trained_on():
         "train_images": 50000,
         "test_images": 10000,
     }
+    assert bundle.record["metrics"]["test_accuracy"] >= 0.88
+
+
+def test_no_record_names_a_folder_of_the_machine_that_trained():
+    for name in embedded_names():
+        for file in ("config.json", "README.md"):
+            assert "/runs/" not in (find(name) / file).read_text(encoding="utf-8")

@@ -81,6 +81,7 @@ def run(model: PrototypeModel, preprocessing: Preprocessing, tmp_path: Path) -> 
         "label_names": CLASSES,
         "preprocessing": preprocessing.as_pretrained_cfg(),
         "objective": "scl",
+        "command": "protozoo train scl --data colours --out RUN",
         "data": {"name": "colours", "license": "CC0-1.0", "train_images": 50, "test_images": 20},
         "recipe": {"objective": "scl", "augmentation": "crop_flip", "crop_padding": 2},
     }

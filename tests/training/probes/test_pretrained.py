@@ -42,6 +42,7 @@ def test_what_goes_on_from_a_model_can_name_it(run: Path) -> None:
     assert lineage["name"] == "proto_resnet20_cifar.scl_colours"
     assert lineage["weights_sha256"] == hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
     assert lineage["objective"] == "scl"
+    assert lineage["command"].startswith("protozoo train ")
     assert lineage["data"] == {"name": "colours", "license": "CC0-1.0"}
     bundle = open_pretrained(BUNDLE)
     weights = find(BUNDLE) / "model.safetensors"
