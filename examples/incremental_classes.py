@@ -8,14 +8,14 @@ digits apart. At the end stands what all classes at once give: the same, as ther
 prints on one CPU core:
 
      1 classes: accuracy 100.00%, of zeros 100.00%; old prototypes moved by 0.0
-     2 classes: accuracy  93.06%, of zeros 100.00%; old prototypes moved by 0.0
+     2 classes: accuracy  87.50%, of zeros 100.00%; old prototypes moved by 0.0
      3 classes: accuracy  81.31%, of zeros 100.00%; old prototypes moved by 0.0
-     4 classes: accuracy  85.42%, of zeros 100.00%; old prototypes moved by 0.0
-     5 classes: accuracy  87.22%, of zeros 100.00%; old prototypes moved by 0.0
+     4 classes: accuracy  84.72%, of zeros 100.00%; old prototypes moved by 0.0
+     5 classes: accuracy  86.67%, of zeros 100.00%; old prototypes moved by 0.0
      6 classes: accuracy  88.48%, of zeros 100.00%; old prototypes moved by 0.0
-     7 classes: accuracy  89.72%, of zeros 100.00%; old prototypes moved by 0.0
-     8 classes: accuracy  90.31%, of zeros 100.00%; old prototypes moved by 0.0
-     9 classes: accuracy  88.27%, of zeros 100.00%; old prototypes moved by 0.0
+     7 classes: accuracy  90.12%, of zeros 100.00%; old prototypes moved by 0.0
+     8 classes: accuracy  90.66%, of zeros 100.00%; old prototypes moved by 0.0
+     9 classes: accuracy  88.89%, of zeros 100.00%; old prototypes moved by 0.0
     10 classes: accuracy  85.00%, of zeros 100.00%; old prototypes moved by 0.0
     all at once: accuracy 85.00%
 """
