@@ -39,7 +39,7 @@ class Load:
 
 
 def photographs(count: int, width: int = 640, height: int = 480, quality: int = 93) -> list[bytes]:
-    """Different JPEGs with structure at every scale, of about 100 KB."""
+    """Different JPEGs with structure at every scale, of about 70 KB."""
     files = []
     for seed in range(count):
         chance = np.random.default_rng(seed)
