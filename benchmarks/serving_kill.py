@@ -249,7 +249,8 @@ def kill_rounds(
         report.rounds += 1
         report.writes, report.lost, report.unanswered = clients.writes, report.lost + lost, unanswered
         what = "all processes" if number % 2 else "the worker"
-        print(f"{number + 1}: {what} killed, ready after {ready:.2f} s, {clients.writes} writes, {report.lost} lost", flush=True)
+        told = f"{number + 1}: {what} killed, ready after {ready:.2f} s, {clients.writes} writes, {report.lost} lost"
+        print(told, flush=True)
     return report
 
 
