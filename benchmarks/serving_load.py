@@ -38,18 +38,20 @@ class Load:
         return 1000 * float(np.quantile(self.latencies, share))
 
 
-def photographs(count: int, width: int = 640, height: int = 480, quality: int = 93) -> list[bytes]:
-    """Different JPEGs with structure at every scale, of about 70 KB."""
-    files = []
-    for seed in range(count):
-        chance = np.random.default_rng(seed)
-        layers = [_layer(chance, size, width, height) / size**0.5 for size in (4, 8, 16, 32, 64, 128, 256)]
-        picture = np.sum(layers, axis=0)
-        buffer = io.BytesIO()
-        pixels = (255 * (picture - picture.min()) / np.ptp(picture)).astype(np.uint8)
-        Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-        files.append(buffer.getvalue())
-    return files
+def photographs(count: int, width: int = 640, height: int = 480) -> list[bytes]:
+    """Different JPEGs, of about 70 KB."""
+    return [photograph(width, height, quality=93, seed=seed) for seed in range(count)]
+
+
+def photograph(width: int, height: int, mode: str = "RGB", quality: int = 92, seed: int = 0) -> bytes:
+    """A JPEG with structure at every scale, as photographs have and noise has not."""
+    chance = np.random.default_rng(seed)
+    layers = [_layer(chance, size, width, height) / size**0.5 for size in (4, 8, 16, 32, 64, 128, 256)]
+    picture = np.sum(layers, axis=0)
+    pixels = (255 * (picture - picture.min()) / np.ptp(picture)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue()
 
 
 def _layer(chance: np.random.Generator, size: int, width: int, height: int) -> np.ndarray:

@@ -112,7 +112,6 @@ class EnrolledSets:
     def forget(self, name: str) -> None:
         """Read a set anew when it is asked for next: this process has written to it."""
         self._known.pop(name, None)
-        self._calibrated.pop(name, None)
 
     async def _watch(self) -> None:
         away = False

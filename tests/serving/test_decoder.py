@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmarks.serving_load import photograph
 from serving.decoder import FORMATS, Decoder
 from serving.errors import ServingError
 from zoo.bundle import Preprocessing
@@ -129,24 +130,7 @@ def test_too_many_pending_are_refused_and_permits_come_back(decoder, encode, mon
     assert (error.status, "Retry-After" in error.headers) == (503, True)
 
 
-@cache
-def photograph(width, height, mode="RGB", quality=92):
-    """A JPEG with structure at every scale, as photographs have, and not the noise of encode()."""
-    generator = np.random.default_rng(0)
-    layers = [
-        np.asarray(
-            Image.fromarray(generator.integers(0, 256, (size * 3 // 4, size, 3), dtype=np.uint8)).resize(
-                (width, height)
-            )
-        )
-        / size**0.5
-        for size in (4, 8, 16, 32, 64, 128, 256)
-    ]
-    picture = np.sum(layers, axis=0)
-    pixels = (255 * (picture - picture.min()) / np.ptp(picture)).astype(np.uint8)
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).convert(mode).save(buffer, "JPEG", quality=quality)
-    return buffer.getvalue()
+photograph = cache(photograph)  # some tests ask for the same
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
