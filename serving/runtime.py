@@ -7,7 +7,7 @@ import base64
 import math
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
@@ -158,9 +158,9 @@ class Runtime:
         )
         self.metrics.observe_answer(competing.name, answer.cosine, known=answer.known)
         if not question.exemplars:
-            return asdict(answer)
+            return answer.as_json()
         best = answer.predictions[0].label
-        return asdict(answer) | {"exemplars": self._exemplars(embedded, competing.name, best, question.exemplars)}
+        return answer.as_json() | {"exemplars": self._exemplars(embedded, competing.name, best, question.exemplars)}
 
     def _exemplars(self, embedded: Embedded, name: str, label: str, count: int) -> list[dict[str, Any]]:
         """The nearest stored examples of a class: why it was chosen."""

@@ -21,6 +21,7 @@ from serving.logs import set_up
 from serving.openapi import DOCUMENT, Before
 from serving.page import PAGE
 from serving.settings import CHECKED, TIMEOUT_SECONDS, Settings
+from serving.tracing import tracing
 
 
 def _on_ready(settings: Settings) -> None:
@@ -88,6 +89,7 @@ _HOST = "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"
     # BentoML labels its metrics with the path as the client typed it, so that anyone can make it keep new time series
     # until memory ends. Its middleware stands outside of all of ours; the app's own /metrics has bounded labels.
     metrics={"enabled": False},
+    tracing=tracing(),
     # The app writes its own lines, with the client's request id and without the names in a path.
     logging={"access": {"enabled": False}},
 )

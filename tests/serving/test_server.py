@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -25,13 +26,13 @@ JPEG = {"Content-Type": "image/jpeg"}
 
 
 @contextmanager
-def process(bundle, folder, log):
+def process(bundle, folder, log, **variables):
     """A server that is ended at the end, if it still runs, by its own process id; yields (process, url)."""
     port = free_port()
     folder.mkdir(exist_ok=True)
     (folder / "serving").mkdir(exist_ok=True)  # of the user's: must not be imported in place of ours
     (folder / "serving" / "__init__.py").write_text("raise RuntimeError('the wrong package')")
-    environment = {**os.environ, "PYTHONPATH": str(HOME), "BENTOML_HOME": str(folder / "home")}
+    environment = {**os.environ, "PYTHONPATH": str(HOME), "BENTOML_HOME": str(folder / "home"), **variables}
     # As the `protozoo` script does: without the working directory on the path.
     code = "import sys; sys.path.remove(''); from serving.__main__ import main; main()"
     with log.open("w") as output:
@@ -54,7 +55,7 @@ def process(bundle, folder, log):
 def server(bundle, tmp_path_factory):
     folder = tmp_path_factory.mktemp("server")
     log = folder / "log"
-    with process(bundle.path, folder / "empty", log) as (running, url):
+    with process(bundle.path, folder / "empty", log, PROTOZOO_LOG="json") as (running, url):
         wait_until_ready(running, f"{url}/readyz", log)
         yield running, url, log
 
@@ -131,6 +132,32 @@ def test_importing_the_service_loads_neither_torch_nor_timm():
     code = "import sys, serving.service, serving.check; print({'torch', 'timm', 'torchvision'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, check=True)
     assert done.stdout == b"set()\n"
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+TRACED = {"traceparent": f"00-{TRACE}-00f067aa0ba902b7-01", "X-Request-ID": "traced"}
+
+
+def logged(log, request_id):
+    """The JSON line of a request."""
+    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+    (line,) = [line for line in lines if line.get("request_id") == request_id]
+    return line
+
+
+def test_without_an_exporter_no_request_pays_for_traces(server):
+    httpx.get(f"{server[1]}/v1/model", headers=TRACED)
+    assert "trace_id" not in logged(server[2], "traced")
+
+
+def test_with_an_exporter_the_log_names_the_trace_of_the_caller(bundle, tmp_path):
+    log = tmp_path / "log"
+    options = "services.protozoo.tracing.exporter_type=in_memory services.protozoo.tracing.sample_rate=1.0"
+    told = {"BENTOML_CONFIG_OPTIONS": options, "PROTOZOO_LOG": "json"}
+    with process(bundle.path, tmp_path / "empty", log, **told) as (running, url):
+        wait_until_ready(running, f"{url}/readyz", log)
+        httpx.get(f"{url}/v1/model", headers=TRACED)
+        assert logged(log, "traced")["trace_id"] == TRACE
 
 
 def test_when_ready_it_prints_the_url_and_examples(server):
