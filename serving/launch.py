@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from serving.check import check
-from serving.settings import CHECKED, MIB, Settings, variable
+from serving.settings import MIB, Settings, variable
 from zoo.bundle import ProtozooError, find
 
 TARGET = "serving.service:Protozoo"
 DRAIN_SECONDS = 30
+CHECK_PID = "PROTOZOO_CHECK_PID"
+"""Set where a check was begun before BentoML was: the process to wait for."""
+
+_HOME = Path(__file__).resolve().parent.parent
+# Inside of a Bento these packages are not installed; and the working directory is the user's, with anything in it.
+_CHECK = "import sys; sys.path[0] = sys.argv[1]; from serving.check import main; sys.exit(main())"
 
 
 def launch(
@@ -21,10 +28,11 @@ def launch(
 ) -> NoReturn:
     """Replace this process by BentoML's server, so that signals and exit status are its own.
 
+    Whether the bundle can be served is found out while BentoML starts, which ends with status 2 where it cannot.
     ``workers`` are the processes that answer, each with the model; None leaves BentoML's own settings as they are.
 
     Raises:
-        ProtozooError: the bundle is damaged, a setting is wrong, or the port cannot be used.
+        ProtozooError: there is no such bundle, a setting is wrong, or the port cannot be used.
     """
     folder = find(bundle).resolve()
     address = bindable(host, port)
@@ -40,17 +48,33 @@ def launch(
         environment[variable("max_body_bytes")] = str(max_body_mib * MIB)
     if workers is not None:
         environment["BENTOML_CONFIG_OPTIONS"] = with_workers(os.environ.get("BENTOML_CONFIG_OPTIONS", ""), workers)
-    check(Settings.from_environment(environment))
-    environment[CHECKED] = "1"
-    # From the folder that holds this package: a `serving` or `zoo` of the user's in the working directory would be
-    # imported in its place.
-    home = Path(__file__).resolve().parent.parent
-    os.chdir(home)
-    arguments = [sys.executable, "-m", "bentoml", "serve", TARGET, "--working-dir", str(home)]
-    arguments += ["--host", address, "--port", str(port), "--timeout-graceful-shutdown", str(DRAIN_SECONDS)]
+    Settings.from_environment(environment)
     sys.stdout.flush()
     sys.stderr.flush()
+    environment[CHECK_PID] = str(begin_check(environment))
+    # From the folder that holds this package: a `serving` or `zoo` of the user's in the working directory would be
+    # imported in its place.
+    os.chdir(_HOME)
+    arguments = [sys.executable, "-m", "bentoml", "serve", TARGET, "--working-dir", str(_HOME)]
+    arguments += ["--host", address, "--port", str(port), "--timeout-graceful-shutdown", str(DRAIN_SECONDS)]
     os.execve(sys.executable, arguments, environment)
+
+
+def begin_check(environment: Mapping[str, str]) -> int:
+    """Begin to find out, in a process of its own, whether what ``environment`` names can be served; its id."""
+    return subprocess.Popen([sys.executable, "-c", _CHECK, str(_HOME)], env=environment).pid
+
+
+def finish_check() -> None:
+    """Wait for the check that came with the environment, or else for a new one.
+
+    Raises:
+        SystemExit: it cannot be served, as the check has said.
+    """
+    pid = int(os.environ.pop(CHECK_PID, 0)) or begin_check(os.environ)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        sys.exit(status)
 
 
 def with_workers(options: str, workers: int) -> str:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import gc
 import os
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from pathlib import Path
 
 import bentoml
 import click
@@ -17,10 +14,11 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
+from serving.launch import finish_check
 from serving.logs import set_up
 from serving.openapi import DOCUMENT, Before
 from serving.page import PAGE
-from serving.settings import CHECKED, TIMEOUT_SECONDS, Settings
+from serving.settings import TIMEOUT_SECONDS, Settings
 from serving.tracing import tracing
 
 
@@ -75,9 +73,6 @@ class _App(Starlette):
 
 app = _App()
 
-_HOME = Path(__file__).resolve().parent.parent
-# Inside of a Bento these packages are not installed; and the working directory is the user's, with anything in it.
-_CHECK = "import sys; sys.path[0] = sys.argv[1]; from serving.check import main; sys.exit(main())"
 # A container's loopback interface is reached by nobody; what it publishes is its host's choice.
 _HOST = "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"
 
@@ -100,11 +95,7 @@ class Protozoo:
     @bentoml.on_deployment  # type: ignore[untyped-decorator]
     def check() -> None:  # BentoML calls it without an instance, before any worker
         """End `bentoml serve` where the model cannot be served: a worker that fails would be started for ever."""
-        if CHECKED in os.environ:
-            return
-        status = subprocess.run([sys.executable, "-c", _CHECK, str(_HOME)], check=False).returncode
-        if status:
-            sys.exit(status)
+        finish_check()
 
     async def __is_ready__(self) -> bool:
         return app.ready

@@ -16,8 +16,6 @@ LOGS = ("text", "json")
 MIB = 1 << 20
 TIMEOUT_SECONDS = 120
 """BentoML's own timeout, a backstop: the app's shorter ones answer in the shape of every other error."""
-CHECKED = "PROTOZOO_CHECKED"
-"""Set where the command that started BentoML has already found that all this can be served."""
 PACKED = "packed-bundle"
 """Beside this package inside of a Bento: what to serve where the environment names nothing."""
 

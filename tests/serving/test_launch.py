@@ -11,18 +11,35 @@ from click.testing import CliRunner
 
 from serving import launch as module
 from serving.cli import serve
-from serving.launch import bindable, launch
+from serving.launch import CHECK_PID, begin_check, bindable, finish_check, launch
 from tests.tiny_bundle import make_tiny_bundle
 from zoo.bundle import BundleError, ProtozooError
 
 
 @pytest.fixture
 def started(monkeypatch, tmp_path):
-    """What launch() would have become, with the working directory put back."""
+    """What launch() would have become, with the working directory put back and no check begun."""
     calls = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(os, "execve", lambda *call: calls.append(call))
+    monkeypatch.setattr(module, "begin_check", lambda environment: 4321)
     return calls
+
+
+@pytest.fixture
+def checked(monkeypatch):
+    """checked(path) -> the exit status that a check of a bundle, begun by launch(), gives BentoML."""
+
+    def finish(path):
+        monkeypatch.setenv("PROTOZOO_BUNDLE", str(path))
+        monkeypatch.setenv(CHECK_PID, str(begin_check(os.environ)))
+        try:
+            finish_check()
+        except SystemExit as end:
+            return end.code
+        return 0
+
+    return finish
 
 
 def test_bentoml_is_started_with_the_bundle_and_settings_from_the_package_s_folder(started, bundle, monkeypatch):
@@ -65,10 +82,39 @@ def test_the_user_s_choice_on_tracking_is_kept(started, bundle, monkeypatch):
     assert started[0][2]["BENTOML_DO_NOT_TRACK"] == "False"
 
 
-def test_a_damaged_bundle_is_named_before_anything_starts(started, tmp_path):
+def test_bentoml_waits_for_the_check_that_began_before_it(started, bundle, monkeypatch):
+    monkeypatch.setattr(module, "bindable", lambda host, port: host)
+    launch(str(bundle.path), host="127.0.0.1", port=3456, device="cpu")
+    assert started[0][2][CHECK_PID] == "4321"
+
+
+def test_a_damaged_bundle_is_named_and_ends_the_start(checked, tmp_path, capfd):
     bundle = make_tiny_bundle(tmp_path / "b")
+    assert checked(bundle.path) == 0
     (bundle.path / "model.onnx").write_bytes(b"x")
-    with pytest.raises(BundleError, match=r"model\.onnx"):
+    assert checked(bundle.path) == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("protozoo: ")
+    assert "model.onnx" in line
+
+
+def test_a_start_without_protozoo_serve_is_checked_too(bundle, tmp_path, monkeypatch):
+    """By ``bentoml serve``."""
+    monkeypatch.delenv(CHECK_PID, raising=False)
+    monkeypatch.setenv("PROTOZOO_BUNDLE", str(bundle.path))
+    finish_check()
+    monkeypatch.setenv("PROTOZOO_BUNDLE", str(tmp_path))
+    with pytest.raises(SystemExit) as end:
+        finish_check()
+    assert end.value.code == 2
+
+
+def test_a_missing_bundle_and_a_wrong_setting_are_named_at_once(started, bundle, monkeypatch):
+    with pytest.raises(BundleError, match="no-such-bundle"):
+        launch("no-such-bundle", host="127.0.0.1", port=3456, device="cpu")
+    monkeypatch.setattr(module, "bindable", lambda host, port: host)
+    monkeypatch.setenv("PROTOZOO_MAX_IMAGES", "many")
+    with pytest.raises(ProtozooError, match="PROTOZOO_MAX_IMAGES"):
         launch(str(bundle.path), host="127.0.0.1", port=3456, device="cpu")
     assert not started
 
