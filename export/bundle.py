@@ -140,7 +140,8 @@ def _load_run(path: Path) -> FinishedRun:
     if run.record["model_args"]["classifier"] != "cosine":
         raise ProtozooError(
             f"{path} was trained with {run.record['objective']}, whose linear classifier has no prototypes to serve: "
-            "train normface, ntce or nonl"
+            "train normface, ntce or nonl, or take the class means of its features for prototypes by "
+            f"`protozoo fit {path} --data DATA --features encoder --out OUT`"
         )
     return run
 

@@ -23,7 +23,7 @@ from training.recipe import Recipe, RecipeError
 from training.schedule import learning_rates
 from training.warm_start import freeze_backbone, load_weights, train_mode
 from zoo.bundle import Preprocessing
-from zoo.geometry import equidistributed
+from zoo.geometry import equidistributed, wide_margin_simplex
 from zoo.loading import list_models
 from zoo.models.base import PrototypeModel, timm_model
 
@@ -73,8 +73,12 @@ def size_args(architecture: str, size: int) -> dict[str, Any]:
     return {"img_size": size} if timm.get_pretrained_cfg_value(architecture, "fixed_input_size") else {}
 
 
-def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:
+def build_model(recipe: Recipe, counts: Tensor) -> PrototypeModel:
     """The recipe's architecture, random or with the weights it begins with, channels_last; fixed prototypes in place.
+
+    Args:
+        recipe: what to train.
+        counts: (K,) training images of each class.
 
     Raises:
         RecipeError: the zoo has no such architecture, or it cannot have such a head or so many prototypes.
@@ -83,10 +87,9 @@ def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:
         raise RecipeError(f"there is no architecture {recipe.architecture!r}; there are {', '.join(list_models())}")
     torch.manual_seed(recipe.seed)
     try:
-        model = timm_model(recipe.architecture, num_classes=num_classes, **model_args(recipe))
+        model = timm_model(recipe.architecture, num_classes=len(counts), **model_args(recipe))
         if recipe.prototype_kind == "fixed":
-            generator = torch.Generator().manual_seed(recipe.seed)
-            model.set_prototypes(equidistributed(num_classes, model.head_hidden_size, generator=generator))
+            model.set_prototypes(_fixed_prototypes(recipe, counts, model.head_hidden_size))
     except ValueError as error:
         raise RecipeError(str(error)) from error
     if recipe.pretrained is not None:
@@ -94,6 +97,17 @@ def build_model(recipe: Recipe, num_classes: int) -> PrototypeModel:
     if recipe.trained == "head":
         freeze_backbone(model)
     return model.to(memory_format=torch.channels_last)
+
+
+def _fixed_prototypes(recipe: Recipe, counts: Tensor, dim: int) -> Tensor:
+    """(K, d) unit rows: all equally far apart, or with wider angles for the half of the classes that is rarer."""
+    generator, num_classes = torch.Generator().manual_seed(recipe.seed), len(counts)
+    if recipe.frequent_cosine is None:
+        return equidistributed(num_classes, dim, generator=generator)
+    if counts.min() == counts.max():
+        raise RecipeError("frequent_cosine is for data whose classes differ in size: leave it out")
+    rare = counts.argsort(descending=True, stable=True)[(num_classes + 1) // 2 :].tolist()
+    return wide_margin_simplex(num_classes, dim, rare, cosine=recipe.frequent_cosine, generator=generator)
 
 
 def build_parts(
@@ -118,12 +132,12 @@ def build_parts(
         raise RecipeError(
             f"a batch of {size} images does not divide among {ranks.count} ranks: choose another --batch_size"
         )
-    model = build_model(recipe, num_classes).to(accelerator.device)
+    counts = torch.from_numpy(np.bincount(labels, minlength=num_classes)).double()
+    model = build_model(recipe, counts).to(accelerator.device)
     if recipe.precision == "fp64":
         model = model.double()
     if recipe.sync_batchnorm and ranks.count > 1:
         synchronise_batchnorm(model, accelerator.device)
-    counts = torch.from_numpy(np.bincount(labels, minlength=num_classes)).double()
     objective = build_objective(recipe, model, counts, ranks.group).to(accelerator.device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(f"trained = head, and a {recipe.head} head of fixed prototypes: there is nothing to train")

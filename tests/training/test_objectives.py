@@ -18,7 +18,7 @@ LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
 
 def built(tiny: Callable[..., Recipe], **fields: Any) -> tuple[Recipe, Any, Any, torch.Tensor]:
     recipe = tiny(**fields)
-    model = build_model(recipe, 3)
+    model = build_model(recipe, torch.ones(3))
     embeddings = F.normalize(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)), dim=1)
     return recipe, model, build_objective(recipe, model, COUNTS, None), embeddings
 
@@ -44,6 +44,30 @@ def test_fixed_prototypes_are_a_simplex_and_no_parameter(tiny: Callable[..., Rec
     cosines = model.prototypes @ model.prototypes.T
     torch.testing.assert_close(cosines, torch.full((3, 3), -0.5).fill_diagonal_(1), rtol=0, atol=1e-6)
     assert not any(parameter.shape == (3, 8) for parameter in model.parameters())
+
+
+def test_frequent_cosine_sets_the_rarer_half_of_the_classes_farther_apart(tiny: Callable[..., Recipe]) -> None:
+    recipe = tiny(objective="etf_dr", frequent_cosine=0.1)
+    model = build_model(recipe, torch.tensor([5.0, 90.0, 5.0, 80.0, 6.0]))
+    cosines = model.prototypes @ model.prototypes.T
+    frequent, rare = torch.tensor([1, 3, 4]), torch.tensor([0, 2])
+    for one, other in ((1, 3), (1, 4), (3, 4)):
+        assert cosines[one, other].item() == pytest.approx(0.1, abs=1e-6)
+    of_rare = torch.cat([cosines[rare][:, frequent].flatten(), cosines[0, 2][None]])
+    assert of_rare.max() - of_rare.min() < 1e-6
+    assert of_rare.max() < -1 / 4, "farther than in the simplex of five"
+
+
+@pytest.mark.parametrize("fields", [{"objective": "nonl"}, {"objective": "scl"}, {"objective": "dynamic"}])
+def test_frequent_cosine_needs_prototypes_that_are_fixed(tiny: Callable[..., Recipe], fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="add prototypes = fixed, or leave it out"):
+        tiny(**fields, frequent_cosine=0.0)
+
+
+def test_frequent_cosine_is_refused_where_no_class_is_rarer(tiny: Callable[..., Recipe]) -> None:
+    recipe = tiny(objective="nonl", prototypes="fixed", frequent_cosine=0.0)
+    with pytest.raises(RecipeError, match="differ in size"):
+        build_model(recipe, torch.full((3,), 7.0))
 
 
 def test_contrast_with_prototypes_uses_copies_and_temperature_of_the_recipe(tiny: Callable[..., Recipe]) -> None:
@@ -79,7 +103,7 @@ def test_dynamic_assignment_moves_labels_to_the_prototypes_that_fit_and_tells_th
 
 def test_dynamic_assignment_works_with_fewer_dimensions_than_classes(tiny: Callable[..., Recipe]) -> None:
     recipe = tiny(objective="dynamic", embed_dim=3)
-    model = build_model(recipe, 12)
+    model = build_model(recipe, torch.ones(12))
     objective = build_objective(recipe, model, torch.ones(12), None)
     labels = torch.arange(12)
     objective(model.prototypes.flip(0), labels)
@@ -109,14 +133,14 @@ def test_running_denominators_are_refused_on_several_ranks(
 ) -> None:
     recipe = tiny(denominators="running")
     with pytest.raises(RecipeError, match="for one process"):
-        build_objective(recipe, build_model(recipe, 3), COUNTS, torch.distributed.group.WORLD)
+        build_objective(recipe, build_model(recipe, torch.ones(3)), COUNTS, torch.distributed.group.WORLD)
 
 
 def test_what_ranks_gather_apart_is_counted_once_after_a_checkpoint(
     tiny: Callable[..., Recipe], single_process_group: None
 ) -> None:
     recipe = tiny(objective="dynamic")
-    objective = build_objective(recipe, build_model(recipe, 3), COUNTS, torch.distributed.group.WORLD)
+    objective = build_objective(recipe, build_model(recipe, torch.ones(3)), COUNTS, torch.distributed.group.WORLD)
     objective(torch.eye(8)[:3], torch.arange(3))
     gathered = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
     objective.collect(main=True)

@@ -62,6 +62,13 @@ class Recipe(BaseModel):
         default=None,
         description="learned, a fixed geometry, or class means after the training; none: what the objective needs",
     )
+    frequent_cosine: float | None = Field(
+        default=None,
+        ge=-1,
+        lt=1,
+        description="fixed prototypes: cosine among the more frequent half of the classes, so that the others stand "
+        "farther apart; none: all alike",
+    )
     readout: Literal["cosine", "bayes"] = Field(
         default="cosine", description="nearest prototype, or NTCE's and NONL's most probable class"
     )
@@ -163,6 +170,11 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"prototypes = {self.prototypes} do not go with {self.objective}, "
                 f"which takes {' or '.join(_PROTOTYPES[self.objective])}"
+            )
+        if self.frequent_cosine is not None and (self.prototype_kind != "fixed" or self.objective == "dynamic"):
+            raise ValueError(
+                "frequent_cosine bends the fixed prototypes of normface, ntce, nonl, etf_dr and scl_prototypes: "
+                "add prototypes = fixed, or leave it out"
             )
         if self.trained == "head" and self.pretrained is None:
             raise ValueError("trained = head needs pretrained: a backbone of random weights is worth nothing")

@@ -34,21 +34,21 @@ def warm(tiny: Tiny) -> Tiny:
 
 
 def test_a_model_begins_with_the_weights_of_another_but_for_its_prototypes(warm: Tiny) -> None:
-    own, theirs = build_model(warm(), 3).state_dict(), open_pretrained(SOURCE).model.state_dict()
+    own, theirs = build_model(warm(), torch.ones(3)).state_dict(), open_pretrained(SOURCE).model.state_dict()
     copied = [name for name in theirs if not name.startswith("head.fc.")]
     assert all(torch.equal(own[name], theirs[name]) for name in copied)
     assert own["head.fc.weight"].shape == (3, 64)
 
 
 def test_a_projection_of_another_shape_is_new(warm: Tiny) -> None:
-    own, theirs = build_model(warm(embed_dim=8), 3).state_dict(), open_pretrained(SOURCE).model.state_dict()
+    own, theirs = build_model(warm(embed_dim=8), torch.ones(3)).state_dict(), open_pretrained(SOURCE).model.state_dict()
     assert torch.equal(own["conv1.weight"], theirs["conv1.weight"])
     assert own["head.projection.weight"].shape == (8, 64)
 
 
 def test_weights_of_another_architecture_are_refused(warm: Tiny) -> None:
     with pytest.raises(RecipeError, match="pass --architecture proto_resnet20_cifar"):
-        build_model(warm(architecture="proto_resnet32_cifar"), 3)
+        build_model(warm(architecture="proto_resnet32_cifar"), torch.ones(3))
 
 
 def test_a_backbone_that_is_not_trained_stays_bit_for_bit(warm: Tiny, start: Start, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_prototypes_begin_as_the_class_means(
 ) -> None:
     recipe = warm(initial_prototypes="class_means", epochs=1, lr=1e-12, precision="fp32")
     start(recipe, tmp_path / "run")
-    model = build_model(recipe, 3)
+    model = build_model(recipe, torch.ones(3))
     preprocessing = training.build.preprocessing_of(recipe)
     set_class_means(model, load_data(str(colours), preprocessing), preprocessing)
     trained = load_file(tmp_path / "run" / "model.safetensors")["head.fc.weight"]
