@@ -17,25 +17,47 @@ import click
 @click.option(
     "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the trainings."
 )
+@click.option(
+    "--epochs-factor",
+    type=click.FloatRange(0, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Train for so much of the grid's epochs.",
+)
+@click.option("--seeds", type=click.IntRange(1), help="How many of the grid's seeds; all by default.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the evaluations.")
 @click.option("--dry-run", is_flag=True, help="List the trainings and what of them is done, and end.")
-def study(grid: str, data: tuple[str, ...], out: Path, jobs: int, device: str, dry_run: bool) -> None:
-    """Train and evaluate all that GRID asks for, a YAML file or one of 'cpu' and 'digits', and test its claims.
+def study(
+    grid: str,
+    data: tuple[str, ...],
+    out: Path,
+    jobs: int,
+    epochs_factor: float,
+    seeds: int | None,
+    device: str,
+    dry_run: bool,
+) -> None:
+    """Train and evaluate all that GRID asks for, a YAML file or a grid of the package, and test its claims.
+
+    The grids of the package are 'cpu' (the papers' claims), 'long_tail' (prototypes with wider angles for rare classes)
+    and 'digits' (some minutes).
 
     Every training has its folder in OUT. The same command goes on where it was stopped: what is finished is never done
     again, and a training that was begun resumes. What needs data that are not given is left out; digits and patches are
-    always there. At the end results.json and results.md stand in OUT.
+    always there. At the end results.json and results.md stand in OUT. --epochs-factor and --seeds make a study shorter,
+    and its report says so; the seeds can grow later.
 
     Example: protozoo study digits --out studies/digits
     """
     from training.study.driver import Study, states, work
-    from training.study.grid import data_names, load_grid
+    from training.study.grid import data_names, load_grid, shortened
     from training.study.report import report
     from training.study.results import collect, unfinished
     from zoo.errors import ProtozooError
     from zoo.files import write_atomically
 
-    asked, cells = load_grid(grid)
+    asked, whole = load_grid(grid)
+    cells = shortened(whole, epochs_factor=epochs_factor, seeds=seeds)
     chosen = Study(cells, _places(data, data_names(cells)), out, device)
     if dry_run:
         for task, state in states(chosen):
@@ -45,7 +67,7 @@ def study(grid: str, data: tuple[str, ...], out: Path, jobs: int, device: str, d
         work(chosen, jobs=jobs, say=click.echo)
     finally:
         # Also of a study that was stopped.
-        results = collect(asked, chosen)
+        results = collect(asked, chosen) | {"epochs_factor": epochs_factor, "seeds": seeds}
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "results.json", (json.dumps(results, indent=2) + "\n").encode())
         write_atomically(out / "results.md", report(asked, results).encode())

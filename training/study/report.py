@@ -10,7 +10,7 @@ from training.study.grid import Grid
 
 def report(grid: Grid, results: Mapping[str, Any]) -> str:
     """Tables of means and standard deviations over seeds, then the claims, theirs and ours side by side."""
-    parts = [f"# {grid.name}", "Means and standard deviations (of the sample) over seeds."]
+    parts = [f"# {grid.name}", "Means and standard deviations (of the sample) over seeds.", *_shortened(results)]
     for table in grid.tables:
         rows = _rows(results["cells"], table.columns)
         if rows:
@@ -22,6 +22,14 @@ def report(grid: Grid, results: Mapping[str, Any]) -> str:
     if results["claims"]:
         parts += ["## Claims", results["rule"], _claims(results["claims"])]
     return "\n\n".join(parts) + "\n"
+
+
+def _shortened(results: Mapping[str, Any]) -> list[str]:
+    """What was left of the grid."""
+    factor, seeds = results.get("epochs_factor", 1), results.get("seeds")
+    trained = [f"for {factor:g} of the grid's epochs"] if factor != 1 else []
+    trained += [f"with at most {seeds} of its seeds"] if seeds is not None else []
+    return [f"Trained {' and '.join(trained)}."] if trained else []
 
 
 def _rows(cells: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:

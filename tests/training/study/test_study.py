@@ -15,6 +15,7 @@ from training.recipe import Recipe
 from training.stop import StoppedError
 from training.study import Grid, Study, collect, load_grid, report, states, work
 from training.study.driver import _claimed
+from training.study.grid import Cell, shortened
 from zoo.errors import ProtozooError
 
 pytest.importorskip("corrupt_tta")
@@ -290,7 +291,34 @@ def test_a_mistake_of_the_command_line_is_one_line(
     assert len(err.splitlines()) == 1
 
 
-@pytest.mark.parametrize("name", ["digits", "cpu"])
+def test_a_shorter_study_trains_for_less_and_says_so(
+    protozoo: Protozoo, grid_file: Callable[..., Path], colours: Path, tmp_path: Path
+) -> None:
+    path = grid_file()
+    study = yaml.safe_load(path.read_text())
+    study["blocks"] = [{**study["blocks"][0], "fields": {"epochs": 3, "warmup_epochs": 1.5}, "evaluations": []}]
+    path.write_text(yaml.safe_dump({**study, "claims": []}))
+    words = ["--epochs-factor", "0.5", "--seeds", "1"]
+    status, _, err = protozoo("study", path, "--data", f"mine={colours}", "--out", tmp_path / "study", *words)
+    assert status == 0, err
+    runs = sorted((tmp_path / "study").rglob("result.json"))
+    assert [file.parent.parent.name for file in runs] == ["seed0", "seed0"]
+    recipes = [json.loads(file.read_bytes())["recipe"] for file in runs]
+    assert [(recipe["epochs"], recipe["warmup_epochs"]) for recipe in recipes] == [(2, 0.75)] * 2
+    text = (tmp_path / "study" / "results.md").read_text()
+    assert "Trained for 0.5 of the grid's epochs and with at most 1 of its seeds." in text
+    assert "| mine.nonl | 1 of 1 | " in text
+
+
+def test_milestones_move_with_the_epochs() -> None:
+    cell = Cell("d.x", "d", "nonl_digits", {"epochs": 20, "schedule": "step", "milestones": [10, 15]}, (0, 1), {})
+    (shorter,) = shortened([cell], epochs_factor=0.2)
+    assert shorter.load(1).epochs == 4
+    assert shorter.load(1).milestones == (2, 3)
+    assert shortened([cell]) == (cell,)
+
+
+@pytest.mark.parametrize("name", ["digits", "cpu", "long_tail"])
 def test_the_grids_of_the_package_can_be_read(name: str) -> None:
     grid, cells = load_grid(name)
     assert grid.claims
