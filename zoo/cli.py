@@ -47,15 +47,18 @@ def protozoo() -> None:
 @protozoo.command("list")
 @click.argument("pattern", default="*")
 @click.option("--pretrained", is_flag=True, help="List weights: their data, test accuracy, size, and where they lie.")
-def list_(pattern: str, pretrained: bool) -> None:
+@click.option("--markdown", is_flag=True, help="With --pretrained: all that was measured, as a table in Markdown.")
+def list_(pattern: str, pretrained: bool, markdown: bool) -> None:
     """List the zoo's models whose name matches PATTERN, those of packages installed beside it among them.
 
     Example: protozoo list "*resnet20*" --pretrained
     """
+    if markdown and not pretrained:
+        raise ProtozooError("--markdown is of weights: add --pretrained")
     if pretrained:
         # Needs no torch, unlike the list of what is registered with timm.
         from zoo.bundle import pretrained_models
-        from zoo.listing import pretrained_table
+        from zoo.listing import markdown_table, pretrained_table
 
         models = pretrained_models()
         names = fnmatch.filter(sorted(models), pattern)
@@ -63,7 +66,11 @@ def list_(pattern: str, pretrained: bool) -> None:
         names = zoo.list_models(pattern)
     if not names:
         raise ProtozooError(f"no model matches {pattern!r}; `protozoo list` prints them all")
-    click.echo(pretrained_table(models[name] for name in names) if pretrained else "\n".join(names))
+    if not pretrained:
+        click.echo("\n".join(names))
+        return
+    table = markdown_table if markdown else pretrained_table
+    click.echo(table(models[name] for name in names))
 
 
 @protozoo.command()

@@ -93,6 +93,31 @@ def test_weights_of_the_hub_are_listed_with_their_repository(monkeypatch, cached
     assert line == f"insects_net.nonl  beetles  -      44.7  hf-hub:owner/name@v1 {place}, by insects-zoo"
 
 
+def test_the_page_of_the_zoo_has_the_table_of_the_records(monkeypatch, capsys):
+    status, out, _ = run(monkeypatch, capsys, "list", "--pretrained", "--markdown")
+    assert status == 0
+    assert "| 88.50 % (87.85 % to 89.11 %) |" in out
+    page = Path(__file__).resolve().parents[2] / "docs" / "zoo.md"
+    assert out in page.read_text(encoding="utf-8"), "run `protozoo list --pretrained --markdown` and put it there"
+
+
+def test_what_a_record_does_not_have_is_a_dash_in_markdown():
+    config = {
+        "architecture": "insects_net",
+        "num_classes": 3,
+        "num_features": 8,
+        "pretrained_cfg": {"tag": "nonl", "input_size": [3, 64, 64]},
+        "protozoo": {"objective": "nonl", "data": {"name": "beetles"}, "open_set": {"foreign": None}},
+    }
+    line = listing.markdown_table([Pretrained("insects-zoo", Path(), config)]).splitlines()[2]
+    assert line == f"| `insects_net.nonl` | nonl | beetles | 3, 8 | 64 |{' - |' * 9}"
+
+
+def test_markdown_is_of_weights(monkeypatch, capsys):
+    status, _, err = run(monkeypatch, capsys, "list", "--markdown")
+    assert (status, err) == (2, "protozoo: --markdown is of weights: add --pretrained\n")
+
+
 def test_predict_prints_k_lines_an_image(monkeypatch, capsys, tmp_path):
     path = tmp_path / "grey.png"
     Image.fromarray(np.full((32, 32, 3), 128, np.uint8)).save(path)
