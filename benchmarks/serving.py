@@ -4,7 +4,7 @@
     python -m benchmarks.serving                    # ratios on the CPU; leave the machine alone for ten minutes
     python -m benchmarks.serving --device cuda      # the service alone: images a second, GPU use, provider
 
-Closed-loop clients, each a process, send 40 different JPEGs of about 70 KB; the model is a ResNet-18 at 224 x 224 of
+Closed-loop clients, each a process, send 40 different JPEGs of about 105 KB; the model is a ResNet-18 at 224 x 224 of
 random weights. The servers take turns, round after round; a figure is the median over the rounds. Then the service with
 a model that does nothing, its start, and its memory. Ends with 1 where a goal was missed. Linux only.
 """

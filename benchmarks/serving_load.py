@@ -39,8 +39,8 @@ class Load:
 
 
 def photographs(count: int, width: int = 640, height: int = 480) -> list[bytes]:
-    """Different JPEGs, of about 70 KB."""
-    return [photograph(width, height, quality=93, seed=seed) for seed in range(count)]
+    """Different JPEGs, of about 105 KB."""
+    return [photograph(width, height, quality=97, seed=seed) for seed in range(count)]
 
 
 def photograph(width: int, height: int, mode: str = "RGB", quality: int = 92, seed: int = 0) -> bytes:

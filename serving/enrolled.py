@@ -44,6 +44,8 @@ class EnrolledSets:
     def __init__(self, store: SetStore) -> None:
         self.store = store
         self._known: dict[str, tuple[Snapshot, PrototypeSet]] = {}
+        self._fresh: set[str] = set()  # of them, those that nobody is known to have written to since
+        self._changes = 0
         self._calibrated: dict[str, tuple[int, list[dict[str, float]]]] = {}
         self._revision = -1
         self._task: asyncio.Task[None] | None = None
@@ -96,22 +98,27 @@ class EnrolledSets:
         return sample.classes.version, leave_out_thresholds(sample.embeddings, sample.owners, sample.classes.rows)
 
     async def _entry(self, name: str) -> tuple[Snapshot, PrototypeSet]:
-        if name in self._known:
+        if name in self._fresh:
             return self._known[name]
-        revision = self._revision
-        entry = await run_in_threadpool(self._read, name)
-        if revision == self._revision:  # else it may be older than what has been noticed meanwhile
-            self._known[name] = entry
+        changes = self._changes
+        entry = self._known[name] = await run_in_threadpool(self._read, name, self._known.get(name))
+        if changes == self._changes:  # else it may be older than what has been noticed meanwhile
+            self._fresh.add(name)
         return entry
 
-    def _read(self, name: str) -> tuple[Snapshot, PrototypeSet]:
-        snapshot = self.store.snapshot(name)
-        # The smallest angle, quadratic in the classes, waits for the first image: a row of enrolments needs none.
-        return snapshot, PrototypeSet.whole(snapshot.rows, snapshot.labels, name=name)
+    def _read(self, name: str, earlier: tuple[Snapshot, PrototypeSet] | None) -> tuple[Snapshot, PrototypeSet]:
+        if earlier is None:
+            snapshot = self.store.snapshot(name)
+            # The smallest angle, quadratic in the classes, waits for the first image: a row of enrolments needs none.
+            return snapshot, PrototypeSet.whole(snapshot.rows, snapshot.labels, name=name)
+        before, prototypes = earlier
+        snapshot = self.store.snapshot(name, before)
+        return snapshot, prototypes.changed(snapshot.rows, snapshot.labels, snapshot.places_in(before))
 
     def forget(self, name: str) -> None:
-        """Read a set anew when it is asked for next: this process has written to it."""
-        self._known.pop(name, None)
+        """Ask for what was written to a set when it is used next: this process has written to it."""
+        self._changes += 1
+        self._fresh.discard(name)
 
     async def _watch(self) -> None:
         away = False
@@ -131,6 +138,11 @@ class EnrolledSets:
 
     def _drop_changed(self, infos: list[SetInfo], revision: int) -> None:
         versions = {info.name: info.version for info in infos}
-        self._known = {name: entry for name, entry in self._known.items() if entry[0].version == versions.get(name)}
+        self._known = {name: entry for name, entry in self._known.items() if name in versions}
+        # Only what was fresh can still be: this process may have written since the versions were read.
+        self._fresh = {
+            name for name in self._fresh & self._known.keys() if self._known[name][0].version == versions[name]
+        }
         self._calibrated = {name: entry for name, entry in self._calibrated.items() if entry[0] == versions.get(name)}
+        self._changes += 1
         self._revision = revision

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from serving.closest import Closest, closest
 from serving.errors import ServingError
-
-_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class PrototypeSet:
         indices: int64 (K,), where each row stands in the whole set, of which this may be a part.
         offsets: float32 (K,), what the model's readout adds to cosine / temperature; zeros where the nearest wins.
         name: of the set; :data:`DEFAULT` is the model's own.
+        origin: what was closest in an earlier state of the set, and where each row stood there; None: not known.
     """
 
     rows: NDArray[np.float32]
@@ -73,6 +73,7 @@ class PrototypeSet:
     indices: NDArray[np.int64]
     offsets: NDArray[np.float32]
     name: str = DEFAULT
+    origin: tuple[Closest, NDArray[np.int64]] | None = None
 
     @classmethod
     def whole(
@@ -90,15 +91,32 @@ class PrototypeSet:
         return len(self.labels)
 
     @cached_property
+    def closest(self) -> Closest:
+        """Of each prototype the nearest other one."""
+        return closest(self.rows, *(self.origin or ()))
+
+    @property
     def smallest_angle(self) -> float:
         """Smallest angle between any two prototypes, in radians; infinite where there is only one."""
-        largest = -math.inf
-        rows = self.rows.astype(np.float64)
-        for start in range(0, len(rows), _BLOCK):  # the whole K x K at once would not fit for many classes
-            cosines = rows[start : start + _BLOCK] @ rows[: start + _BLOCK].T
-            cosines[:, start:][np.triu_indices(len(cosines))] = -math.inf  # every pair once, none with itself
-            largest = max(largest, float(cosines.max()))
+        largest = float(self.closest.cosine.max(initial=-math.inf))
         return math.acos(min(max(largest, -1.0), 1.0)) if math.isfinite(largest) else math.inf
+
+    def changed(self, rows: NDArray[np.float32], labels: Sequence[str], came_from: NDArray[np.int64]) -> PrototypeSet:
+        """The set after a change; what is known of its geometry is kept.
+
+        Args:
+            rows: float32 (K, d), unit rows.
+            labels: K names.
+            came_from: int64 (K,), where each row stands in this set, bit for bit the same; -1 if it does not.
+        """
+        if "closest" in vars(self):
+            origin = self.closest, came_from
+        elif self.origin is not None:  # not looked at in between: as if both changes had been one
+            before, places = self.origin
+            origin = before, np.append(places, -1)[came_from]
+        else:
+            origin = None
+        return replace(PrototypeSet.whole(rows, labels, name=self.name), origin=origin)
 
     def subset(self, labels: Iterable[str]) -> PrototypeSet:
         """Only the prototypes of these labels, in the set's order, with the geometry among themselves.

@@ -235,12 +235,12 @@ def _state_json(name: str, state: ClassState, snapshot: Snapshot) -> dict[str, A
 
 def _nearest(state: ClassState, snapshot: Snapshot) -> dict[str, Any] | None:
     """The other class of the set whose prototype is nearest."""
-    others = [index for index, label in enumerate(snapshot.labels) if label != state.label]
-    if not others:
+    cosines = snapshot.rows @ state.prototype
+    cosines[[label == state.label for label in snapshot.labels]] = -np.inf
+    if not np.isfinite(cosines).any():
         return None
-    cosines = snapshot.rows[others] @ state.prototype
     best = int(cosines.argmax())
-    return {"label": snapshot.labels[others[best]], "cosine": float(cosines[best])}
+    return {"label": snapshot.labels[best], "cosine": float(cosines[best])}
 
 
 def _warning(state: ClassState, nearest: dict[str, Any] | None) -> str | None:

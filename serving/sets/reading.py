@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection, select
 
 from serving.sets.archive import Archive
 from serving.sets.embeddings import prototypes
-from serving.sets.records import ClassState, Exemplars, ModelKey, Sample, Snapshot
+from serving.sets.records import ClassState, Exemplars, ModelKey, Sample, Snapshot, places
 from serving.sets.rows import AnyRow, check_model, class_state, find_class, find_set, unpack, unpack_sums
 from serving.sets.tables import classes, examples
+
+T = TypeVar("T", bound=np.generic)
 
 
 def read_class(connection: Connection, model: ModelKey, name: str, label: str) -> ClassState:
@@ -17,18 +23,44 @@ def read_class(connection: Connection, model: ModelKey, name: str, label: str) -
     return class_state(connection, find_class(connection, _own_set(connection, model, name), label).id)
 
 
-def read_snapshot(connection: Connection, model: ModelKey, name: str) -> Snapshot:
-    """All classes of a set."""
+def read_snapshot(connection: Connection, model: ModelKey, name: str, earlier: Snapshot | None = None) -> Snapshot:
+    """All classes of a set.
+
+    Args:
+        connection: within a transaction.
+        model: of the set.
+        name: of the set.
+        earlier: of the same set; only what was written since is read. None: everything is.
+    """
     row = _own_set(connection, model, name)
-    query = select(classes.c.label, classes.c.version, classes.c.n, classes.c.sum)
-    found = connection.execute(query.where(classes.c.set_id == row.id).order_by(classes.c.id)).all()
-    sums = unpack_sums((one.sum for one in found), row.dim)
+    if earlier is not None and earlier.version > row.version:  # a database that was put back to what it was
+        earlier = None
+    mine = classes.c.set_id == row.id
+    query = select(classes.c.id, classes.c.label, classes.c.version, classes.c.n).where(mine)
+    found = connection.execute(query.order_by(classes.c.id)).all()
+    ids, versions, counts = (np.array(column, np.int64) for column in _columns(found, ("id", "version", "n")))
+    since = -1 if earlier is None else earlier.version
+    changed = select(classes.c.sum).where(mine, classes.c.version > since).order_by(classes.c.id)
+    sums = unpack_sums(connection.execute(changed).scalars(), row.dim)
     units = prototypes(sums)
-    versions = np.array([one.version for one in found], np.int64)
-    counts = np.array([one.n for one in found], np.int64)
-    for array in (versions, counts, units):
-        array.setflags(write=False)  # as the sums are: several threads look at them
-    return Snapshot(name, row.version, tuple(one.label for one in found), versions, counts, sums, units)
+    if earlier is not None:
+        came_from = places(ids, versions, earlier)
+        sums, units = _merged(sums, earlier.sums, came_from), _merged(units, earlier.rows, came_from)
+    for array in (ids, versions, counts, sums, units):
+        array.setflags(write=False)  # several threads look at them
+    return Snapshot(name, row.version, tuple(one.label for one in found), ids, versions, counts, sums, units)
+
+
+def _columns(rows: Sequence[Any], names: Sequence[str]) -> list[list[Any]]:
+    return [[getattr(row, name) for row in rows] for name in names]
+
+
+def _merged(new: NDArray[T], old: NDArray[T], came_from: NDArray[np.int64]) -> NDArray[T]:
+    """Rows that stood in ``old``, by where they stood, and the ``new`` ones in their order in place of each -1."""
+    merged = np.empty((len(came_from), new.shape[1]), new.dtype)
+    merged[came_from >= 0] = old[came_from[came_from >= 0]]
+    merged[came_from < 0] = new
+    return merged
 
 
 def read_sample(connection: Connection, model: ModelKey, name: str, most: int) -> Sample:

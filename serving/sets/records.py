@@ -105,6 +105,7 @@ class Snapshot:
         name: of the set.
         version: revision of the last write to it.
         labels: K names, in the order in which the classes were enrolled.
+        ids: int64 (K,), of the classes; the id of a deleted one never means another.
         versions: int64 (K,), of the classes.
         counts: int64 (K,), examples of each.
         sums: float64 (K, d), exact sums of unit embeddings.
@@ -114,10 +115,15 @@ class Snapshot:
     name: str
     version: int
     labels: tuple[str, ...]
+    ids: NDArray[np.int64]
     versions: NDArray[np.int64]
     counts: NDArray[np.int64]
     sums: NDArray[np.float64]
     rows: NDArray[np.float32]
+
+    def places_in(self, earlier: Snapshot) -> NDArray[np.int64]:
+        """Where each class stood in an earlier snapshot, int64 (K,); -1 if it is new or was written to since."""
+        return places(self.ids, self.versions, earlier)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,3 +154,9 @@ class Exemplars:
     ids: tuple[int, ...]
     embeddings: NDArray[np.float32]
     images_of: tuple[int, ...]
+
+
+def places(ids: NDArray[np.int64], versions: NDArray[np.int64], earlier: Snapshot) -> NDArray[np.int64]:
+    """:meth:`Snapshot.places_in`, of classes (K,) that are not yet a snapshot."""
+    known = {key: place for place, key in enumerate(zip(earlier.ids.tolist(), earlier.versions.tolist(), strict=True))}
+    return np.array([known.get(key, -1) for key in zip(ids.tolist(), versions.tolist(), strict=True)], np.int64)

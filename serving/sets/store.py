@@ -86,9 +86,14 @@ class SetStore:
         """One class."""
         return self._database.read(lambda connection: reading.read_class(connection, self.model, name, label))
 
-    def snapshot(self, name: str) -> Snapshot:
-        """All classes of a set: what images are matched against."""
-        return self._database.read(lambda connection: reading.read_snapshot(connection, self.model, name))
+    def snapshot(self, name: str, earlier: Snapshot | None = None) -> Snapshot:
+        """All classes of a set: what images are matched against.
+
+        Args:
+            name: of the set.
+            earlier: a snapshot of it, beside which only what was written since is read; None: everything is.
+        """
+        return self._database.read(lambda connection: reading.read_snapshot(connection, self.model, name, earlier))
 
     def exemplars(self, name: str, label: str) -> Exemplars:
         """The examples of a class, without the bytes of their images."""

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from serving import prototypes as module
+from serving import closest as module
 from serving.errors import ServingError
 from serving.prototypes import PrototypeSet
 
@@ -129,3 +129,18 @@ def test_another_set_s_cosines_are_its_rows_with_the_embedding(prototypes):
     np.testing.assert_array_equal(other.cosines(embedding, of_model), prototypes.rows[[3, 1]] @ embedding)
     np.testing.assert_array_equal(other.subset("b").cosines(embedding, of_model), prototypes.rows[[1]] @ embedding)
     np.testing.assert_array_equal(prototypes.subset("b").cosines(embedding, np.arange(7.0)), [1])
+
+
+def test_a_set_that_changes_twice_before_it_is_looked_at_knows_its_geometry():
+    rows = unit(np.random.default_rng(1).standard_normal((9, 4)))
+    first = PrototypeSet.whole(rows[:6], list("abcdef"), name="mine")
+    _ = first.smallest_angle
+    # c is deleted and g enrolled; then a is given examples and h enrolled.
+    second = first.changed(rows[[0, 1, 3, 4, 5, 6]], list("abdefg"), np.array([0, 1, 3, 4, 5, -1]))
+    third = second.changed(rows[[8, 1, 3, 4, 5, 6, 7]], list("abdefgh"), np.array([-1, 1, 2, 3, 4, 5, -1]))
+    assert third.origin is not None
+    assert third.origin[0] is first.closest
+    assert third.origin[1].tolist() == [-1, 1, 3, 4, 5, -1, -1]
+    assert (third.name, third.labels) == ("mine", tuple("abdefgh"))
+    assert third.smallest_angle == pytest.approx(PrototypeSet.whole(third.rows, third.labels).smallest_angle, abs=1e-12)
+    assert "closest" not in vars(second)

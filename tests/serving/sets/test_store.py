@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from itertools import permutations
 
@@ -69,6 +70,52 @@ def test_a_snapshot_holds_all_classes_in_the_order_of_their_enrolment(store):
         assert row.tobytes() == store.get_class("birds", label).prototype.tobytes()
     with pytest.raises(ValueError, match="read-only"):
         snapshot.rows[0, 0] = 0
+
+
+def test_a_snapshot_beside_an_earlier_one_is_the_whole_one(store):
+    """Whatever was written in between, and by whom."""
+    for seed, label in enumerate(["wren", "owl", "eagle", "swan"]):
+        store.enrol("birds", label, units(seed, 2))
+    first = earlier = store.snapshot("birds")
+    changes = [
+        lambda: None,
+        lambda: store.enrol("fish", "cod", units(9)),
+        lambda: store.add_examples("birds", "owl", units(10)),
+        lambda: store.rename_class("birds", "wren", "robin"),
+        lambda: store.delete_class("birds", "eagle"),
+        lambda: (store.enrol("birds", "eagle", units(11)), store.merge_classes("birds", "swan", "owl")),
+        lambda: (store.delete_set("birds"), store.enrol("birds", "wren", units(0, 2))),
+        lambda: store.delete_class("birds", "wren"),
+    ]
+    for change in changes:
+        change()
+        whole = store.snapshot("birds")
+        for basis in (earlier, first):
+            found = store.snapshot("birds", basis)
+            assert (found.version, found.labels) == (whole.version, whole.labels)
+            for name in ("ids", "versions", "counts", "sums", "rows"):
+                one, other = getattr(found, name), getattr(whole, name)
+                assert (one.dtype, one.shape, one.tobytes()) == (other.dtype, other.shape, other.tobytes()), name
+                assert not one.flags.writeable
+        earlier = whole
+
+
+def test_a_snapshot_tells_which_classes_stood_in_an_earlier_one(store):
+    for seed, label in enumerate(["wren", "owl", "eagle"]):
+        store.enrol("birds", label, units(seed))
+    earlier = store.snapshot("birds")
+    store.delete_class("birds", "wren")
+    store.add_examples("birds", "eagle", units(5))
+    store.enrol("birds", "wren", units(0))
+    assert store.snapshot("birds").labels == ("owl", "eagle", "wren")
+    assert store.snapshot("birds").places_in(earlier).tolist() == [1, -1, -1]
+
+
+def test_a_database_that_was_put_back_is_read_whole(store):
+    store.enrol("birds", "wren", units(0))
+    snapshot = store.snapshot("birds")
+    later = replace(snapshot, version=99, sums=snapshot.sums + 1)
+    assert store.snapshot("birds", later).sums.tobytes() == snapshot.sums.tobytes()
 
 
 def test_a_set_tells_its_counts_and_times(store):

@@ -1,0 +1,102 @@
+"""Enrolled sets in memory: never older than what this process wrote, and read again only where somebody wrote."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from serving.enrolled import EnrolledSets
+from serving.sets import ModelKey, SetStore
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """A store whose reads of snapshots are kept in ``store.reads``, as the versions that they were beside."""
+    found = SetStore.open(f"sqlite:///{tmp_path}/sets.sqlite", ModelKey("a" * 64, 4))
+    reads, snapshot = [], found.snapshot
+
+    def read(name, earlier=None):
+        reads.append(earlier and earlier.version)
+        return snapshot(name, earlier)
+
+    monkeypatch.setattr(found, "snapshot", read)
+    found.reads = reads
+    yield found
+    found.close()
+
+
+def row(seed):
+    return np.random.default_rng(seed).standard_normal((1, 4))
+
+
+def run(store, work):
+    async def inside():
+        enrolled = EnrolledSets(store)  # without the task that looks for others' writes
+        enrolled._revision = store.revision()
+        return await work(enrolled)
+
+    return asyncio.run(inside())
+
+
+def test_a_set_is_read_once_and_then_only_what_was_written(store):
+    store.enrol("birds", "wren", row(0))
+    store.enrol("birds", "owl", row(1))
+
+    async def work(enrolled):
+        first = await enrolled.get("birds")
+        assert await enrolled.get("birds") is first
+        _ = first.smallest_angle
+        store.add_examples("birds", "owl", row(2))
+        enrolled.forget("birds")
+        second = await enrolled.get("birds")
+        assert second.origin is not None
+        assert (second.origin[0], second.origin[1].tolist()) == (first.closest, [0, -1])
+        assert second.rows[0].tobytes() == first.rows[0].tobytes()
+        assert second.rows[1].tobytes() != first.rows[1].tobytes()
+
+    run(store, work)
+    assert store.reads == [None, 2]
+
+
+def test_versions_that_were_read_before_an_own_write_do_not_bring_the_old_set_back(store):
+    store.enrol("birds", "wren", row(0))
+
+    async def work(enrolled):
+        await enrolled.get("birds")
+        infos, revision = store.list_sets(), store.revision()
+        store.enrol("birds", "owl", row(1))
+        enrolled.forget("birds")
+        enrolled._drop_changed(infos, revision)
+        assert (await enrolled.get("birds")).labels == ("wren", "owl")
+
+    run(store, work)
+
+
+def test_a_read_during_which_something_was_written_is_not_kept_as_the_newest(store):
+    store.enrol("birds", "wren", row(0))
+
+    async def work(enrolled):
+        reading = asyncio.create_task(enrolled.get("birds"))
+        await asyncio.sleep(0)  # it has begun
+        enrolled.forget("birds")
+        await reading
+        await enrolled.get("birds")
+
+    run(store, work)
+    assert store.reads == [None, 1]
+
+
+def test_a_set_that_others_deleted_is_forgotten_with_what_was_known_of_it(store):
+    store.enrol("birds", "wren", row(0))
+
+    async def work(enrolled):
+        await enrolled.get("birds")
+        store.delete_set("birds")
+        enrolled._drop_changed(store.list_sets(), store.revision())
+        store.enrol("birds", "owl", row(1))
+        assert (await enrolled.get("birds")).labels == ("owl",)
+
+    run(store, work)
+    assert store.reads == [None, None]
