@@ -79,9 +79,9 @@ def _variables(config: Mapping[str, Any], pictures: str | None) -> dict[str, Any
 
 
 def _evaluations(record: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """What was measured after the training: ``tests`` of other images, and ``corruptions``."""
+    """What was measured after the training: ``tests`` of other images, ``corruptions`` and ``transfers``."""
     found = record.get("evaluations", [])
-    kinds = {"tests": "test", "corruptions": "corruptions"}
+    kinds = {"tests": "test", "corruptions": "corruptions", "transfers": "transfer"}
     return {name: [row for row in found if row["kind"] == kind] for name, kind in kinds.items()}
 
 

@@ -17,7 +17,7 @@ _COSINES = tuple(step / 10 for step in range(-10, 11))
 
 
 class Metrics:
-    """Counts of one app, which is one process: BentoML's folder for several is shared by all services of a user."""
+    """Counts of one app, which is one process."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()

@@ -60,6 +60,9 @@ class _App(Starlette):
 
     @asynccontextmanager
     async def _run(self, _: Starlette) -> AsyncIterator[None]:
+        # BentoML's folder for the metrics of several processes: all services of a user share it, and each number would
+        # be written to a file there that nobody reads. To be said before prometheus_client is imported.
+        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         from serving.app import create_app
 
         self._made = create_app(_settings, _on_ready)

@@ -13,8 +13,8 @@ from typing import Any
 import click
 
 DATA_HELP = (
-    "'digits', 'patches', 'cifar10', 'cifar100', 'svhn', 'stl10', 'fashion_mnist', 'hfds/<owner/name>', or a folder in "
-    "ImageFolder or parquet layout."
+    "'digits', 'patches', 'cifar10', 'cifar100', 'svhn', 'stl10', 'fashion_mnist', 'food101', 'cars', 'dtd', 'pets', "
+    "'flowers102', 'hfds/<owner/name>', or a folder in ImageFolder or parquet layout."
 )
 FOREIGN_HELP = "Data of other classes (or none), to measure how well the cosine tells them from known ones."
 
@@ -130,8 +130,15 @@ def train(
     type=click.Path(path_type=Path, dir_okay=False),
     help="Record of `protozoo corruptions` of this bundle, for --into.",
 )
+@click.option(
+    "--transfer",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Record of `protozoo transfer` of this bundle, for --into.",
+)
 @click.option("--into", type=click.Path(path_type=Path), help="Write BUNDLE again into a new folder, with this record.")
-def evaluate(bundle: str, data: str, foreign: str | None, corruptions: Path | None, into: Path | None) -> None:
+def evaluate(
+    bundle: str, data: str, foreign: str | None, corruptions: Path | None, transfer: Path | None, into: Path | None
+) -> None:
     """Measure BUNDLE on the test split of DATA: accuracy, calibration, collapse and thresholds, as JSON.
 
     BUNDLE is a folder, a zoo name or hf-hub:owner/name. With --into, what was measured stands in config.json and in the
@@ -141,14 +148,16 @@ def evaluate(bundle: str, data: str, foreign: str | None, corruptions: Path | No
     """
     from training.evaluate import evaluate_bundle, write_evaluated
 
-    if into is None and corruptions is not None:
-        raise click.UsageError("--corruptions goes into a new bundle: give --into too")
-    robustness = None if corruptions is None else read_record(corruptions)
+    given = {"corruptions": corruptions, "transfer": transfer}
+    files = {kind: path for kind, path in given.items() if path is not None}
+    if into is None and files:
+        raise click.UsageError(f"--{next(iter(files))} goes into a new bundle: give --into too")
+    records = {kind: read_record(path) for kind, path in files.items()}
     measured = evaluate_bundle(bundle, data, foreign=foreign)
     click.echo(json.dumps(measured, indent=2))
     if into is not None:
         command = recorded("evaluate", bundle, data, None, {} if foreign is None else {"foreign": foreign})
-        write_evaluated(bundle, into, measured, command=command, corruptions=robustness)
+        write_evaluated(bundle, into, measured, command=command, records=records)
         click.echo(f"written to {into}", err=True)
 
 
@@ -165,5 +174,5 @@ def read_record(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ProtozooError(f"{path} cannot be read as JSON ({error}): give a file that --out has written") from error
     if not isinstance(record, dict):
-        raise ProtozooError(f"{path} holds no record: give a file that --out of `protozoo corruptions` has written")
+        raise ProtozooError(f"{path} holds no record: give a file that --out has written")
     return record

@@ -18,6 +18,11 @@ from zoo.exporter import export_evaluations
 from zoo.files import check_free
 from zoo.loading import create_model
 
+_NEEDED = {
+    "corruptions": ("source", "images", "errors", "mean_errors", "mean_corruption_error", "baseline"),
+    "transfer": ("settings", "sets", "means", "baseline"),
+}
+
 
 def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None) -> dict[str, Any]:
     """What a bundle's weights are worth on the test split of ``data``, in float32.
@@ -53,7 +58,12 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
 
 
 def write_evaluated(
-    name_or_path: str, out: Path, measured: Mapping[str, Any], *, command: str, corruptions: Mapping[str, Any] | None
+    name_or_path: str,
+    out: Path,
+    measured: Mapping[str, Any],
+    *,
+    command: str,
+    records: Mapping[str, Mapping[str, Any]],
 ) -> Bundle:
     """Write a bundle again, with evaluations in its record and its card.
 
@@ -62,31 +72,32 @@ def write_evaluated(
         out: folder of the new one; must not exist.
         measured: of :func:`evaluate_bundle`.
         command: that measured it.
-        corruptions: of :func:`training.robustness.record_corruptions`, of the same bundle; None: not measured.
+        records: by kind, of the same bundle: "corruptions", of :func:`training.robustness.record_corruptions`, and
+            "transfer", of :func:`training.downstream.record_transfer`; those that were measured.
 
     Raises:
-        ProtozooError: ``out`` exists, no exporter is installed, or the corruptions are another model's.
+        ProtozooError: ``out`` exists, no exporter is installed, or a record is another model's or not finished.
     """
     check_free(out)
     bundle = Bundle.open(find(name_or_path))
     own = {name: value for name, value in measured.items() if name not in ("bundle", "thresholds", "rejections")}
     evaluations = [{"kind": "test", "command": command, "code_revision": code_revision(), **own}]
-    if corruptions is not None:
-        evaluations.append(_of_this_model(bundle, corruptions))
+    evaluations += [_of_this_model(bundle, kind, record) for kind, record in records.items()]
     return export_evaluations(bundle, evaluations, out)
 
 
-def _of_this_model(bundle: Bundle, corruptions: Mapping[str, Any]) -> dict[str, Any]:
-    needed = ("command", "data", "source", "images", "errors", "mean_errors", "mean_corruption_error", "baseline")
-    missing = [name for name in needed if name not in corruptions]
+def _of_this_model(bundle: Bundle, kind: str, record: Mapping[str, Any]) -> dict[str, Any]:
+    missing = [name for name in ("command", "data", *_NEEDED[kind]) if name not in record]
     if missing:
-        raise ProtozooError(f"that is no record of `protozoo corruptions`: it has no {missing[0]}")
+        raise ProtozooError(f"that is no record of `protozoo {kind}`: it has no {missing[0]}")
     digest = bundle.record["weights"]["sha256"]
-    if corruptions.get("weights_sha256") != digest:
+    if record.get("weights_sha256") != digest:
         raise ProtozooError(
-            f"the corruptions were measured of other weights than {bundle.name}'s, {digest[:16]}: run "
-            "`protozoo corruptions` of this bundle"
+            f"the record of `protozoo {kind}` is of other weights than {bundle.name}'s, {digest[:16]}: give that "
+            "command this bundle"
         )
+    if kind == "transfer" and record["means"] is None:
+        raise ProtozooError("the record of `protozoo transfer` lacks data sets: the same command goes on from it")
     # Whose they are the bundle says itself.
-    kept = {name: value for name, value in corruptions.items() if name not in ("model", "weights_sha256")}
-    return {"kind": "corruptions", **kept}
+    kept = {name: value for name, value in record.items() if name not in ("model", "weights_sha256")}
+    return {**kept, "kind": kind}

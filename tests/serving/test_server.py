@@ -120,6 +120,14 @@ def test_paths_that_clients_invent_make_no_metrics(url):
     assert 'route="/v1/*"' in text
 
 
+def test_metrics_stay_in_the_process(url, tmp_path_factory):
+    """Not in files that all services of a user share, whose number and size nobody bounds."""
+    httpx.get(f"{url}/v1/model")
+    homes = [home for home in tmp_path_factory.getbasetemp().glob("server*/empty/home") if home.is_dir()]
+    assert homes
+    assert not [file for home in homes for file in home.rglob("*.db")]
+
+
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
 def test_no_torch_and_no_timm_in_any_process_of_the_service(server):
     pids = family(server[0].pid)

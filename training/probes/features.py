@@ -12,6 +12,7 @@ from torch import Tensor
 from training.data import Split, StoredSplit, evaluation_batches, to_input
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel
+from zoo.models.heads import unit
 
 Features = Literal["projection", "encoder"]
 Batches = Iterable[tuple[Tensor, Tensor]]
@@ -81,3 +82,9 @@ class FrozenEncoder:
         with self.frozen():
             features, labels = zip(*self.evaluate(split, preprocessing), strict=True)
         return torch.cat(features), torch.cat(labels)
+
+    @torch.no_grad()
+    def projected(self, pooled: Tensor) -> Tensor:
+        """Features "projection" (N, d), of unit norm, from the features "encoder" of the same images: no other pass."""
+        with self.frozen():
+            return torch.cat([unit(self.model.head.projection(rows)) for rows in pooled.split(_BATCH_SIZE)])

@@ -16,9 +16,9 @@ from training.probes.protocols import probe_recipe
 
 TrainedKind = Literal["linear", "normalized", "cached"]
 
-_SGD = ("epochs", "batch_size", "lr", "milestones", "step_decay", "momentum", "weight_decay", "shots", "seed")
-_AUGMENTED = (*_SGD, "augmentation", "crop_padding", "crop_scale")
-_SETTINGS = {"linear": _AUGMENTED, "normalized": (*_AUGMENTED, "temperature"), "cached": _SGD}
+SGD_SETTINGS = ("epochs", "batch_size", "lr", "milestones", "step_decay", "momentum", "weight_decay", "shots", "seed")
+_AUGMENTED = (*SGD_SETTINGS, "augmentation", "crop_padding", "crop_scale")
+_SETTINGS = {"linear": _AUGMENTED, "normalized": (*_AUGMENTED, "temperature"), "cached": SGD_SETTINGS}
 
 
 def record_prototypes(
