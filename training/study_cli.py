@@ -27,6 +27,7 @@ import click
 @click.option("--seeds", type=click.IntRange(1), help="How many of the grid's seeds; all by default.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the evaluations.")
 @click.option("--dry-run", is_flag=True, help="List the trainings and what of them is done, and end.")
+@click.option("--report", "report_only", is_flag=True, help="Write the report of what is done, and end.")
 def study(
     grid: str,
     data: tuple[str, ...],
@@ -36,6 +37,7 @@ def study(
     seeds: int | None,
     device: str,
     dry_run: bool,
+    report_only: bool,
 ) -> None:
     """Train and evaluate all that GRID asks for, a YAML file or a grid of the package, and test its claims.
 
@@ -64,7 +66,8 @@ def study(
             click.echo(f"{task}: {state}")
         return
     try:
-        work(chosen, jobs=jobs, say=click.echo)
+        if not report_only:
+            work(chosen, jobs=jobs, say=click.echo)
     finally:
         # Also of a study that was stopped.
         results = collect(asked, chosen) | {"epochs_factor": epochs_factor, "seeds": seeds}
@@ -73,7 +76,7 @@ def study(
         write_atomically(out / "results.md", report(asked, results).encode())
     click.echo(f"written: {out / 'results.md'}")
     left = unfinished(chosen)
-    if left:
+    if left and not report_only:
         raise ProtozooError(f"{len(left)} of the trainings are not done ({left[0]}): run the same command again")
 
 

@@ -310,6 +310,16 @@ def test_a_shorter_study_trains_for_less_and_says_so(
     assert "| mine.nonl | 1 of 1 | " in text
 
 
+def test_a_report_of_what_is_done_trains_nothing(
+    protozoo: Protozoo, grid_file: Callable[..., Path], colours: Path, tmp_path: Path
+) -> None:
+    words = ["study", grid_file(), "--data", f"mine={colours}", "--out", tmp_path / "study", "--report"]
+    status, out, err = protozoo(*words)
+    assert (status, out) == (0, f"written: {tmp_path / 'study' / 'results.md'}\n"), err
+    assert sorted(path.name for path in (tmp_path / "study").iterdir()) == ["results.json", "results.md"]
+    assert "not tested, because no training of mine.nonl is finished" in (tmp_path / "study" / "results.md").read_text()
+
+
 def test_milestones_move_with_the_epochs() -> None:
     cell = Cell("d.x", "d", "nonl_digits", {"epochs": 20, "schedule": "step", "milestones": [10, 15]}, (0, 1), {})
     (shorter,) = shortened([cell], epochs_factor=0.2)
