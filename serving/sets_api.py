@@ -23,7 +23,7 @@ from serving.errors import ServingError
 from serving.prototypes import DEFAULT
 from serving.query import check_names
 from serving.runtime import Runtime
-from serving.sets import ClassState, SetInfo, Snapshot
+from serving.sets import ClassState, SetError, SetInfo, Snapshot
 
 
 class SetsApi:
@@ -176,11 +176,14 @@ class SetsApi:
 
     async def _changed(self, enrolled: EnrolledSets, name: str, state: ClassState, status: int = 200) -> Response:
         enrolled.forget(name)
-        return await self._state(enrolled, name, state, status)
+        try:
+            return await self._state(enrolled, name, state, status)
+        except SetError:  # somebody has deleted the set since, say: what was written was written all the same
+            return JSONResponse(_state_json(name, state, None), status, _tag(state.version))
 
     async def _state(self, enrolled: EnrolledSets, name: str, state: ClassState, status: int = 200) -> Response:
-        answer = _state_json(name, state, await enrolled.snapshot(name))
-        return JSONResponse(answer, status, _tag(state.version))
+        nearest = _nearest(state, await enrolled.snapshot(name))
+        return JSONResponse(_state_json(name, state, nearest), status, _tag(state.version))
 
 
 def _default_info(runtime: Runtime) -> dict[str, Any]:
@@ -218,8 +221,7 @@ def _classes(snapshot: Snapshot) -> list[dict[str, Any]]:
     ]
 
 
-def _state_json(name: str, state: ClassState, snapshot: Snapshot) -> dict[str, Any]:
-    nearest = _nearest(state, snapshot)
+def _state_json(name: str, state: ClassState, nearest: dict[str, Any] | None) -> dict[str, Any]:
     return {
         "set": name,
         "label": state.label,

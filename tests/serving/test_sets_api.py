@@ -42,6 +42,23 @@ def unit(rows):
 # ---- enrolment
 
 
+def test_a_write_is_answered_though_the_set_is_deleted_before_the_answer(client, encode, name, monkeypatch):
+    store = client.app.state.api.running().enrolled.store
+    write = store.enrol
+
+    def overtaken(*given, **options):
+        state = write(*given, **options)
+        store.delete_set(name)
+        return state
+
+    enrol(client, name, "quokka", encode())
+    monkeypatch.setattr(store, "enrol", overtaken)
+    response = enrol(client, name, "wombat", encode(seed=1))
+    assert response.status_code == 201, response.text
+    assert (response.json()["n"], response.json()["nearest"]) == (1, None)
+    assert_error(client.get(f"/v1/sets/{name}"), 404)
+
+
 def test_a_class_is_enrolled_from_images_and_wins_at_once(client, encode, name):
     first, second, third = (encode(seed=seed) for seed in range(3))
     response = enrol(client, name, "wombat", first, second)
