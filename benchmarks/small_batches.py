@@ -25,8 +25,10 @@ from torch import Tensor, nn
 
 from training.data import ImageData, Split, StoredSplit, load_data, training_batches
 from training.evaluation import run_model
+from training.few_shot import with_shots
 from training.losses import RunningDenominators, nonl
 from training.metrics import neural_collapse
+from training.precision import machine_precision
 from training.readout import bayes_offsets
 from training.recipe import Recipe
 from zoo.bundle import Preprocessing
@@ -44,7 +46,7 @@ class SmallNetwork(PrototypeModel):
         super().__init__()
         layers: list[nn.Module] = []
         before = 3
-        for channels, stride, pool in ((32, 2, 1), (64, 1, 2), (128, 1, 2), (192, 1, 1)):
+        for channels, stride, pool in ((16, 2, 1), (32, 1, 2), (64, 1, 2), (128, 1, 1)):
             layers += [nn.Conv2d(before, channels, 3, stride, 1, bias=False), nn.BatchNorm2d(channels), nn.ReLU()]
             layers += [nn.MaxPool2d(pool)] if pool > 1 else []
             before = channels
@@ -94,7 +96,7 @@ def train(data: ImageData, preprocessing: Preprocessing, args: argparse.Namespac
     )
     started = time.monotonic()
     for inputs, targets in itertools.islice(endless_batches(data.train, recipe, preprocessing), steps):
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=machine_precision() == "bf16"):
             logits = model(inputs)
         loss = objective(logits, targets)
         optimizer.zero_grad()
@@ -105,8 +107,9 @@ def train(data: ImageData, preprocessing: Preprocessing, args: argparse.Namespac
 
 
 def measure(model: SmallNetwork, data: ImageData, preprocessing: Preprocessing) -> dict[str, float]:
-    """Accuracy of both readouts, the objective over the whole training set, and how far classes have collapsed."""
-    train, test = (run_model(model, split, preprocessing) for split in (data.train, data.test))
+    """Accuracy of both readouts, and the objective and collapse over 100 training images of each class."""
+    seen = with_shots(data, 100, seed=0)
+    train, test = (run_model(model, split, preprocessing) for split in (seen.train, seen.test))
     offsets = bayes_offsets(train.logits, train.labels, "nonl")
     collapse = neural_collapse(train.embeddings, train.labels, model.prototypes)
     return {
@@ -142,7 +145,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--batches", type=int, nargs="+", default=[32, 64, 128, 1024])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--images", type=int, default=150_000, help="images that every run sees")
+    parser.add_argument("--images", type=int, default=120_000, help="images that every run sees")
     parser.add_argument("--size", type=int, default=32)
     parser.add_argument("--dim", type=int, default=256)
     parser.add_argument("--temperature", type=float, default=0.1)

@@ -17,6 +17,7 @@ from torch import Tensor
 from training.checkpoint import State
 from training.gradients import Forward, Gradients, at_once, in_parts
 from training.objectives import Objective, build_objective
+from training.precision import settled
 from training.pretrained import open_pretrained
 from training.ranks import Ranks, accelerator_for, synchronise_batchnorm
 from training.recipe import Recipe, RecipeError
@@ -125,6 +126,7 @@ def build_parts(
     Raises:
         RecipeError: something in the recipe does not fit the zoo, timm, or the ranks.
     """
+    recipe = settled(recipe)
     accelerator = accelerator_for(recipe.precision, **kwargs)
     ranks = Ranks(accelerator)
     size = min(recipe.batch_size, len(labels))

@@ -91,6 +91,11 @@ class Run:
             ) from error
 
     @property
+    def precision(self) -> str | None:
+        """What the run was begun with; None where it was not begun."""
+        return self._settings().get("precision") if self._recipe.is_file() else None
+
+    @property
     def revision(self) -> str:
         """The code that the run was started with."""
         return str(self._settings().get("code_revision", "unknown"))

@@ -13,6 +13,7 @@ from training.long_tail import with_long_tail
 from training.loop import Training
 from training.open_set import load_foreign
 from training.options import Options
+from training.precision import settled
 from training.pretrained import open_pretrained
 from training.recipe import Recipe
 from training.record import record
@@ -53,6 +54,7 @@ def train(
     """
     options = options or Options()
     run = Run(out, keep_checkpoints=options.keep_checkpoints)
+    recipe = settled(recipe, run.precision)
     run.check(recipe, data)
     if run.finished:
         say(f"{out} is finished already; the record stands in {run.result}")

@@ -136,8 +136,10 @@ class Recipe(BaseModel):
     warmup_epochs: float = Field(default=0, ge=0, description="linear warm-up before the schedule")
     warmup_lr: float = Field(default=0.0, ge=0, le=1, description="learning rate it begins at, as a share of the peak")
     min_lr: float = Field(default=1e-3, ge=0, le=1, description="final learning rate as a share of the peak, cosine")
-    precision: Literal["bf16", "fp32", "fp64"] = Field(
-        default="bf16", description="autocast of the forward pass, or the type of everything (fp32, fp64)"
+    precision: Literal["auto", "bf16", "fp32", "fp64"] = Field(
+        default="auto",
+        description="bf16: autocast of the forward pass; fp32, fp64: the type of everything; auto: bf16 where the "
+        "device has instructions for it, else fp32",
     )
     sync_batchnorm: bool = Field(default=True, description="BatchNorm's statistics are those of all ranks")
     compile: bool = Field(default=False, description="torch.compile; on a CPU it needs a C++ compiler")
