@@ -123,7 +123,7 @@ def measure(model: SmallNetwork, data: ImageData, preprocessing: Preprocessing) 
 
 def table(runs: list[dict[str, Any]]) -> str:
     """Mean and standard deviation over the seeds, in Markdown."""
-    columns = ("cosine", "bayes", "population_nonl", "cdnv", "weight_alignment", "seconds")
+    columns = ("cosine", "bayes", "population_nonl", "cdnv", "weight_alignment")
     lines = [
         "| batch | method | rate | " + " | ".join(columns) + " |",
         "| ---: | --- | ---: |" + " ---: |" * len(columns),
