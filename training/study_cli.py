@@ -41,8 +41,8 @@ def study(
 ) -> None:
     """Train and evaluate all that GRID asks for, a YAML file or a grid of the package, and test its claims.
 
-    The grids of the package are 'cpu' (the papers' claims), 'long_tail' (prototypes with wider angles for rare classes)
-    and 'digits' (some minutes).
+    The grids of the package are 'cpu' and 'gpu' (the papers' claims, with ResNet-20 or ResNet-18), 'long_tail'
+    (prototypes with wider angles for rare classes) and 'digits' (some minutes).
 
     Every training has its folder in OUT. The same command goes on where it was stopped: what is finished is never done
     again, and a training that was begun resumes. What needs data that are not given is left out; digits and patches are

@@ -10,6 +10,7 @@ import zoo
 # Name: parameters of the backbone, width of the embedding.
 ARCHITECTURES = {
     "proto_resnet18": (11_176_512, 512),
+    "proto_resnet18_64": (11_168_832, 512),
     "proto_resnet18_cifar": (11_168_832, 512),
     "proto_resnet18_cifar_mlp": (11_168_832, 128),
     "proto_resnet20_cifar": (269_072, 64),

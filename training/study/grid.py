@@ -106,10 +106,14 @@ class Claim(_Strict):
 
 
 class Grid(_Strict):
-    """A study."""
+    """A study. A file with ``base``, the name of a grid of the package, has all that it does not say itself from there."""
 
     name: str
     blocks: tuple[Block, ...] = Field(min_length=1)
+    fields: dict[Name, dict[str, Any]] = Field(
+        default_factory=dict, description="name of data -> fields of all their trainings, over those of the blocks"
+    )
+    epochs_factor: float = Field(default=1, gt=0, description="over the epochs that blocks and recipes have")
     evaluations: dict[Name, Evaluation] = Field(default_factory=dict)
     tables: tuple[Table, ...] = ()
     claims: tuple[Claim, ...] = ()
@@ -147,19 +151,31 @@ def load_grid(name_or_path: str) -> tuple[Grid, tuple[Cell, ...]]:
         ProtozooError: no such grid, a field that does not fit, a recipe that does not exist, or a name that nothing
             has; the fault is named.
     """
-    path = Path(name_or_path)
-    packaged = _GRIDS / f"{name_or_path}.yaml"
+    path = _file(name_or_path)
+    try:
+        settings = _read(path)
+        base = settings.pop("base", None)
+        grid = Grid.model_validate(settings if base is None else _read(_file(str(base))) | settings)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise ProtozooError(f"{path.name}: {_fault(error)}") from error
+    cells = tuple(cell for block in grid.blocks for cell in _cells(block, grid))
+    _check(grid, cells)
+    return grid, shortened(cells, epochs_factor=grid.epochs_factor)
+
+
+def _file(name_or_path: str) -> Path:
+    path, packaged = Path(name_or_path), _GRIDS / f"{name_or_path}.yaml"
     if not path.is_file() and not packaged.is_file():
         names = ", ".join(sorted(file.stem for file in _GRIDS.glob("*.yaml")))
         raise ProtozooError(f"there is no grid {name_or_path!r}: give a YAML file or one of {names}")
-    chosen = path if path.is_file() else packaged
-    try:
-        grid = Grid.model_validate(yaml.load(chosen.read_text(encoding="utf-8"), RecipeLoader))
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
-        raise ProtozooError(f"{chosen.name}: {_fault(error)}") from error
-    cells = tuple(cell for block in grid.blocks for cell in _cells(block, grid))
-    _check(grid, cells)
-    return grid, cells
+    return path if path.is_file() else packaged
+
+
+def _read(path: Path) -> dict[str, Any]:
+    settings = yaml.load(path.read_text(encoding="utf-8"), RecipeLoader)
+    if not isinstance(settings, dict):
+        raise ValueError("a grid is a mapping of names to values")
+    return settings
 
 
 def shortened(cells: Sequence[Cell], *, epochs_factor: float = 1.0, seeds: int | None = None) -> tuple[Cell, ...]:
@@ -212,7 +228,7 @@ def _cells(block: Block, grid: Grid) -> Sequence[Cell]:
             f"{block.data}.{short}{suffix}",
             block.data,
             recipe,
-            {**block.fields, **fields},
+            {**block.fields, **grid.fields.get(block.data, {}), **fields},
             block.seeds,
             evaluations,
         )
@@ -223,6 +239,9 @@ def _cells(block: Block, grid: Grid) -> Sequence[Cell]:
 
 def _check(grid: Grid, cells: Sequence[Cell]) -> None:
     names = {cell.name for cell in cells}
+    strangers = sorted(set(grid.fields) - {cell.data for cell in cells})
+    if strangers:
+        raise ProtozooError(f"{grid.name} has fields for the data {strangers[0]}, which no block trains on")
     if len(names) < len(cells) or any(len(set(cell.seeds)) < len(cell.seeds) for cell in cells):
         raise ProtozooError(f"{grid.name}: a cell or a seed of it stands there twice")
     for cell in cells:

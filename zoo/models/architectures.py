@@ -115,6 +115,14 @@ def _resnet(depth: int) -> _Architecture:
     )
 
 
+_RESNET18_64 = _Architecture(
+    ProtoResNet,
+    {"block": BasicBlock, "layers": (2, 2, 2, 2), "small_stem": 2, "embed_dim": 512},
+    _features(5),
+    _cfg(64, 4, 1.0, (0.4802, 0.4481, 0.3975), (0.277, 0.269, 0.282), num_classes=200),
+    "ResNet-18 with a 3x3 stem of stride 2 and no max-pooling for 64-pixel images",
+)
+
 _SWIN_TINY = _Architecture(
     ProtoSwin,
     {
@@ -139,6 +147,7 @@ _ARCHITECTURES: dict[str, _Architecture] = {
     **{f"proto_resnet{depth}_cifar": _he(depth) for depth in (20, 32, 44, 56)},
     **{f"proto_resnet{depth}_cifar": _resnet_cifar(depth) for depth in (18, 34, 50)},
     **{f"proto_resnet{depth}": _resnet(depth) for depth in _RESNETS},
+    "proto_resnet18_64": _RESNET18_64,
     "proto_resnet18_cifar_mlp": _resnet_cifar(18).with_mlp(),
     "proto_resnet50_mlp": _resnet(50).with_mlp(),
     "proto_swin_tiny": _SWIN_TINY,

@@ -19,7 +19,8 @@ class ProtoResNet(PrototypeModel, ResNet):
 
     Args:
         block, layers: as for timm's ResNet.
-        small_stem: a 3x3 stem of stride 1 without max-pooling, for images of 32 pixels (the papers' ResNet-18).
+        small_stem: stride of a 3x3 stem without max-pooling: 1 or True for images of 32 pixels (the papers' ResNet-18), 2
+            for 64; 0: timm's own stem.
         kwargs: see :class:`~zoo.models.base.PrototypeModel`.
     """
 
@@ -38,7 +39,7 @@ class ProtoResNet(PrototypeModel, ResNet):
         global_pool: str = "avg",
         drop_rate: float = 0.0,
         *,
-        small_stem: bool = False,
+        small_stem: int = 0,
         device: Any = None,
         dtype: Any = None,
         **kwargs: Any,
@@ -50,17 +51,17 @@ class ProtoResNet(PrototypeModel, ResNet):
         self._build_head(num_classes, global_pool, drop_rate=drop_rate, **head_args, **dd)
 
     def _build_backbone(
-        self, block: Any, layers: tuple[int, ...], in_chans: int, small_stem: bool, **kwargs: Any
+        self, block: Any, layers: tuple[int, ...], in_chans: int, small_stem: int, **kwargs: Any
     ) -> None:
         super().__init__(block, layers, num_classes=0, in_chans=in_chans, **kwargs)
         del self.global_pool, self.fc
         if small_stem:
             dd: dict[str, Any] = {"device": kwargs.get("device"), "dtype": kwargs.get("dtype")}
-            self.conv1 = nn.Conv2d(in_chans, self.bn1.num_features, 3, stride=1, padding=1, bias=False, **dd)
+            self.conv1 = nn.Conv2d(in_chans, self.bn1.num_features, 3, int(small_stem), 1, bias=False, **dd)
             nn.init.kaiming_normal_(self.conv1.weight, mode="fan_out", nonlinearity="relu")
             self.maxpool = nn.Identity()
             for info in self.feature_info:
-                info["reduction"] = max(info["reduction"] // 4, 1)
+                info["reduction"] = max(info["reduction"] // 4, 1) * small_stem
 
 
 class PadShortcut(nn.Module):
@@ -93,7 +94,7 @@ class ProtoCifarResNet(ProtoResNet):
         block: Any,
         layers: tuple[int, ...],
         in_chans: int,
-        small_stem: bool,
+        small_stem: int,
         *,
         device: Any = None,
         dtype: Any = None,

@@ -259,6 +259,8 @@ def test_what_another_process_is_at_is_left_to_it(
             "lr = -1",
         ),
         ({"blocks": [{"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0, 0]}]}, "twice"),
+        ({"fields": {"elsewhere": {"lr": 1}}}, "fields for the data elsewhere"),
+        ({"base": "nowhere"}, "no grid 'nowhere'"),
         ({"blocks": [{"data": "My-data", "recipes": {"a": "nonl_digits"}, "seeds": [0]}]}, "small letters"),
         ({"claims": [{"claim": "c", "source": "s", "theirs": "t"}]}, "either test or not_tested"),
         (
@@ -328,7 +330,29 @@ def test_milestones_move_with_the_epochs() -> None:
     assert shortened([cell]) == (cell,)
 
 
-@pytest.mark.parametrize("name", ["digits", "cpu", "long_tail"])
+def test_a_grid_on_another_says_only_what_is_different(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    fields = {"digits": {"lr": 0.5, "embed_dim": 16}}
+    path.write_text(yaml.safe_dump({"base": "digits", "name": "wide", "epochs_factor": 2, "fields": fields}))
+    (grid, cells), (base, before) = load_grid(str(path)), load_grid("digits")
+    assert grid.name == "wide"
+    assert grid.claims == base.claims
+    assert [cell.name for cell in cells] == [cell.name for cell in before]
+    for cell, other in zip(cells, before, strict=True):
+        recipe = cell.load(0)
+        assert (recipe.lr, recipe.embed_dim) == (0.5, 16)
+        assert recipe.epochs == 2 * other.load(0).epochs
+
+
+def test_a_variant_is_over_the_fields_of_its_data() -> None:
+    found = {cell.name: cell.load(0) for cell in load_grid("gpu")[1]}
+    assert (found["cifar10.nonl.batch16"].batch_size, found["cifar10.nonl.batch16"].lr) == (16, 0.0125)
+    assert found["cifar10.nonl.lt100"].epochs == 200
+    assert found["cifar10.nonl"].batch_size == found["tiny.ce"].batch_size == 512
+    assert found["tiny.dynamic"].architecture == "proto_resnet18_64"
+
+
+@pytest.mark.parametrize("name", ["digits", "cpu", "gpu", "long_tail"])
 def test_the_grids_of_the_package_can_be_read(name: str) -> None:
     grid, cells = load_grid(name)
     assert grid.claims
