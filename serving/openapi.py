@@ -32,20 +32,25 @@ async def serve_document(_: Request) -> Response:
 
 
 class Before:
-    """ASGI middleware that gives some paths to another app: those that the inner one would answer by itself.
+    """ASGI middleware that gives some paths to another app: those that the inner one would answer by itself, and those
+    that would only go through the inner one's layers.
 
     Args:
         app: the inner one.
         first: the other.
         paths: which, exactly.
+        below: what further paths begin with.
     """
 
-    def __init__(self, app: ASGIApp, *, first: ASGIApp, paths: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, *, first: ASGIApp, paths: Sequence[str], below: str) -> None:
         self._app = app
         self._first = first
         self._paths = frozenset(paths)
+        self._below = below
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        chosen = self._first if scope["type"] == "http" and scope["path"] in self._paths else self._app
-        await chosen(scope, receive, send)
+        await (self._first if self._is_first(scope) else self._app)(scope, receive, send)
+
+    def _is_first(self, scope: Scope) -> bool:
+        return scope["type"] == "http" and (scope["path"] in self._paths or scope["path"].startswith(self._below))

@@ -76,6 +76,12 @@ class _App(Starlette):
 
 app = _App()
 
+if bentoml.server_context.worker_index:
+    # BentoML's first process makes no server of uvicorn's.
+    from serving.heads import bound_heads
+
+    bound_heads()
+
 # A container's loopback interface is reached by nobody; what it publishes is its host's choice.
 _HOST = "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"
 
@@ -105,4 +111,4 @@ class Protozoo:
 
 
 # BentoML's own routes stand before a mounted app's.
-Protozoo.add_asgi_middleware(Before, first=app, paths=[DOCUMENT, PAGE])  # type: ignore[attr-defined]
+Protozoo.add_asgi_middleware(Before, first=app, paths=[DOCUMENT, PAGE], below="/v1/")  # type: ignore[attr-defined]

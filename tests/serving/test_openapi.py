@@ -116,11 +116,14 @@ def test_it_is_served_past_bentoml_s_own(bundle, tmp_path):
     [
         ("http", "/docs.json", "first"),
         ("http", "/docs.json/", "inner"),
-        ("http", "/v1/model", "inner"),
+        ("http", "/v1/model", "first"),
+        ("http", "/v1", "inner"),
+        ("http", "/livez", "inner"),
         ("lifespan", "/docs.json", "inner"),
+        ("websocket", "/v1/model", "inner"),
     ],
 )
-def test_only_the_named_paths_pass_by_the_inner_app(kind, path, answers):
+def test_only_the_named_paths_and_what_is_below_one_pass_by_the_inner_app(kind, path, answers):
     called = []
 
     def app(name):
@@ -129,7 +132,7 @@ def test_only_the_named_paths_pass_by_the_inner_app(kind, path, answers):
 
         return answer
 
-    before = Before(app("inner"), first=app("first"), paths=["/docs.json"])
+    before = Before(app("inner"), first=app("first"), paths=["/docs.json"], below="/v1/")
     asyncio.run(before({"type": kind, "path": path}, None, None))
     assert called == [answers]
 

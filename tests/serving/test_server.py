@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -68,6 +68,33 @@ def url(server):
 def test_bentoml_s_own_pages_answer_beside_the_app(url):
     for page in ("livez", "readyz", "metrics", "docs.json"):
         assert httpx.get(f"{url}/{page}").status_code == 200, page
+
+
+def test_a_head_without_end_is_refused_and_not_kept(url):
+    """uvicorn itself takes one of any size where httptools is installed, which is what it prefers."""
+    address = ("127.0.0.1", int(url.rpartition(":")[2]))
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        with suppress(ConnectionError):  # it may have hung up in the middle
+            for _ in range(64):
+                connection.sendall(b"a" * (1 << 20))
+        answer = b""
+        with suppress(ConnectionError):
+            answer = connection.recv(1 << 16)
+    assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
+    with socket.create_connection(address, timeout=20) as connection:
+        connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * (600 << 10))
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400")
+
+
+def test_heads_are_counted_anew_for_each_request_of_a_connection(url, encode):
+    """Bodies do not count, nor what earlier heads had: 24 requests with heads of 8 KiB on one connection."""
+    with httpx.Client() as client:
+        for _ in range(24):
+            given = {**JPEG, "X-Some": "a" * (8 << 10)}
+            assert client.post(f"{url}/v1/classify", content=encode(), headers=given).status_code == 200
+        assert client.post(f"{url}/v1/classify", content=b"x" * (1 << 20), headers=JPEG).status_code == 415
+        assert client.get(f"{url}/v1/model").status_code == 200
 
 
 def test_classify_embed_and_model_answer(url, bundle, encode):
