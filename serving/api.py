@@ -17,6 +17,7 @@ from serving.body import Form, read_form, read_json
 from serving.errors import ServingError, busy
 from serving.given import PARTS, given_prototypes
 from serving.metrics import Metrics
+from serving.model import Model
 from serving.prototypes import PrototypeSet
 from serving.query import check_names, classify_query, embed_format, verify_query
 from serving.runtime import Runtime, while_connected
@@ -28,9 +29,15 @@ T = TypeVar("T")
 class Api:
     """The handlers of one app, and what they share."""
 
-    def __init__(self, read_settings: Callable[[], Settings], on_ready: Callable[[Settings], None]) -> None:
+    def __init__(
+        self,
+        read_settings: Callable[[], Settings],
+        on_ready: Callable[[Settings], None],
+        load: Callable[[Settings], Model],
+    ) -> None:
         self._read_settings = read_settings
         self._on_ready = on_ready
+        self._load = load
         self._runtime: Runtime | None = None
         self._requests = 0
         self.metrics = Metrics()
@@ -49,7 +56,7 @@ class Api:
     async def lifespan(self, _: Starlette) -> AsyncIterator[None]:
         """Open the bundle for as long as the app runs."""
         settings = self._read_settings()
-        async with Runtime.open(settings, self.metrics) as self._runtime:
+        async with Runtime.open(settings, self.metrics, self._load(settings)) as self._runtime:
             self._on_ready(settings)
             yield
         self._runtime = None

@@ -17,6 +17,8 @@ from serving.auth import READ, WRITE, Authorised
 from serving.errors import ServingError, error_body, error_response
 from serving.logs import Logged
 from serving.metrics import Measured
+from serving.model import Model
+from serving.model import load as load_model
 from serving.openapi import DOCUMENT, serve_document
 from serving.page import ASSETS, PAGE, Page, read_files
 from serving.sets import SetError
@@ -27,15 +29,18 @@ Handler = Callable[[Request], Awaitable[Response]]
 
 
 def create_app(
-    read_settings: Callable[[], Settings], on_ready: Callable[[Settings], None] = lambda settings: None
+    read_settings: Callable[[], Settings],
+    on_ready: Callable[[Settings], None] = lambda settings: None,
+    load: Callable[[Settings], Model] = load_model,
 ) -> Starlette:
     """The HTTP application; ``app.state.api`` tells whether it is ready.
 
     Args:
         read_settings: called when the app starts, not when it is made, so that importing a module needs no settings.
         on_ready: called once the model is loaded and warmed up.
+        load: gives the model when the app starts.
     """
-    api = Api(read_settings, on_ready)
+    api = Api(read_settings, on_ready, load)
     routes = [
         *_routes(api, "/v1/classify", {"POST": api.classify}, READ),
         *_routes(api, "/v1/embed", {"POST": api.embed}, READ),

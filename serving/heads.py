@@ -1,7 +1,7 @@
 """The largest head of a request: the other limits hold for its body, and this is read before any of ours is asked.
 
-Of uvicorn's two parsers h11 stops at 64 KiB; httptools, which is faster and taken wherever it is installed, takes a head
-of any size into memory.
+Of uvicorn's two parsers h11 stops at 64 KiB; httptools, which is faster and taken wherever it is installed, takes a
+head of any size into memory.
 """
 
 from __future__ import annotations
@@ -42,5 +42,5 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def bound_heads() -> None:
-    """Let uvicorn choose the bounded protocol; BentoML has no setting for it. To be called before the server is made."""
+    """Let uvicorn choose the bounded protocol, before a server is made: BentoML has no setting for it."""
     auto.AutoHTTPProtocol = BoundedProtocol

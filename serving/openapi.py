@@ -32,8 +32,9 @@ async def serve_document(_: Request) -> Response:
 
 
 class Before:
-    """ASGI middleware that gives some paths to another app: those that the inner one would answer by itself, and those
-    that would only go through the inner one's layers.
+    """ASGI middleware that gives some paths to another app.
+
+    Those are what the inner one would answer by itself, and what would only go through its layers.
 
     Args:
         app: the inner one.

@@ -15,14 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 
 from serving.batcher import Batcher, Embedded
 from serving.decoder import Decoder
-from serving.engine import Engine
 from serving.enrolled import EnrolledSets, open_store
 from serving.errors import ServingError
 from serving.metrics import Metrics
+from serving.model import Model
 from serving.prototypes import DEFAULT, PrototypeSet
 from serving.query import ClassifyQuery, Question
 from serving.settings import Settings
-from zoo.bundle import Bundle, find
+from zoo.bundle import Bundle
 
 T = TypeVar("T")
 
@@ -42,15 +42,13 @@ class Runtime:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, settings: Settings, metrics: Metrics) -> AsyncIterator[Runtime]:
-        """Load, check and warm up what ``settings`` name; at the end of the block let go of it.
+    async def open(cls, settings: Settings, metrics: Metrics, model: Model) -> AsyncIterator[Runtime]:
+        """Put it together around a model; at the end of the block let go of it.
 
         Raises:
-            ProtozooError: the bundle or the device cannot be used.
+            ProtozooError: the database of enrolled sets cannot be used.
         """
-        bundle = Bundle.open(find(settings.bundle))
-        engine = Engine(bundle, settings.device, settings.gpu)
-        engine.warm_up()
+        bundle, engine = model.bundle, model.engine
         prototypes = PrototypeSet.whole(bundle.prototypes, bundle.labels, bundle.offsets)
         _ = prototypes.smallest_angle  # computed once, before the first request
         decoder = Decoder(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import AsyncIterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import bentoml
 import click
@@ -20,6 +22,9 @@ from serving.openapi import DOCUMENT, Before
 from serving.page import PAGE
 from serving.settings import TIMEOUT_SECONDS, Settings
 from serving.tracing import tracing
+
+if TYPE_CHECKING:
+    from serving.model import Model
 
 
 def _on_ready(settings: Settings) -> None:
@@ -41,12 +46,28 @@ def _settings() -> Settings:
     return replace(settings, gpu=settings.gpu + (bentoml.server_context.worker_index or 1) - 1)
 
 
+def _load() -> Model:
+    from serving.model import load
+
+    return load(_settings())
+
+
 class _App(Starlette):
     """The application, made when a worker starts: BentoML's first process, which starts the workers, needs none."""
 
     def __init__(self) -> None:
         super().__init__(lifespan=self._run)
         self._made: Starlette | None = None
+        self._loading: Future[Model] | None = None
+
+    def load(self) -> Future[Model]:
+        """Begin to load the model in a thread, unless that was done.
+
+        ONNX Runtime does most of it without Python's lock, while BentoML, and then this application, are imported.
+        """
+        if self._loading is None:
+            self._loading = ThreadPoolExecutor(1, "load").submit(_load)
+        return self._loading
 
     @property
     def ready(self) -> bool:
@@ -65,7 +86,7 @@ class _App(Starlette):
         os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
         from serving.app import create_app
 
-        self._made = create_app(_settings, _on_ready)
+        self._made = create_app(_settings, _on_ready, lambda _: self.load().result())
         async with self._made.router.lifespan_context(self._made):
             yield
 
@@ -77,10 +98,11 @@ class _App(Starlette):
 app = _App()
 
 if bentoml.server_context.worker_index:
-    # BentoML's first process makes no server of uvicorn's.
+    # BentoML's first process makes no server of uvicorn's, and needs no model.
     from serving.heads import bound_heads
 
     bound_heads()
+    app.load()
 
 # A container's loopback interface is reached by nobody; what it publishes is its host's choice.
 _HOST = "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"

@@ -106,7 +106,7 @@ class Claim(_Strict):
 
 
 class Grid(_Strict):
-    """A study. A file with ``base``, the name of a grid of the package, has all that it does not say itself from there."""
+    """A study. A file with ``base``, the name of another grid, has from there all that it does not say itself."""
 
     name: str
     blocks: tuple[Block, ...] = Field(min_length=1)

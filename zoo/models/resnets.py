@@ -19,8 +19,8 @@ class ProtoResNet(PrototypeModel, ResNet):
 
     Args:
         block, layers: as for timm's ResNet.
-        small_stem: stride of a 3x3 stem without max-pooling: 1 or True for images of 32 pixels (the papers' ResNet-18), 2
-            for 64; 0: timm's own stem.
+        small_stem: stride of a 3x3 stem without max-pooling: 1 or True for images of 32 pixels (the papers'
+            ResNet-18), 2 for 64; 0: timm's own stem.
         kwargs: see :class:`~zoo.models.base.PrototypeModel`.
     """
 
