@@ -18,26 +18,27 @@ class BoundedProtocol(HttpToolsProtocol):
     What the socket gives at once is looked at as a whole (some 256 KiB), so that a head may be larger by that.
     """
 
-    _head_open = True
+    _in_head = True
+    _head_ended = False
     _head_bytes = 0
 
     def data_received(self, data: bytes) -> None:
         """Take what has come."""
-        continued = self._head_open
+        began_in_head, self._head_ended = self._in_head, False
         super().data_received(data)
-        if continued and self._head_open:
+        if began_in_head and not self._head_ended:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_BYTES and not self.transport.is_closing():
                 self.send_400_response(f"The head of the request is larger than {MOST_BYTES} bytes.")
 
     def on_headers_complete(self) -> None:
         """The head has ended."""
-        self._head_open, self._head_bytes = False, 0
+        self._in_head, self._head_ended, self._head_bytes = False, True, 0
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         """The body has ended: what comes next is another request's head."""
-        self._head_open = True
+        self._in_head = True
         super().on_message_complete()
 
 
