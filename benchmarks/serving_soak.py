@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving_soak proto_resnet20_cifar.nonl_cifar10 --minutes 10
 
-Starts ``python -m serving`` on a free port of loopback and asks it from a few threads, each request at random one of
-:data:`KINDS`: good ones, and bad ones of every kind. Prints the requests by kind and status, and the resident
+Starts ``python -m serving`` on a free port of loopback and asks it from a few threads, first each of :data:`KINDS` once,
+then at random: good ones, and bad ones of every kind. Prints the requests by kind and status, and the resident
 memory of the server's processes, which Linux tells. Ends with 1 where memory has grown by more than allowed since the
 first minute, where an answer was none that the kind may have, or where any was a 5xx but 503.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import itertools
 import os
 import random
 import socket
@@ -244,12 +245,13 @@ class Tally:
 
 
 def ask(url: str, dim: int, seed: int, until: float, tally: Tally) -> None:
-    """One client, until the time is over."""
+    """One client, until the time is over: each kind once, as all clients together, and then at random."""
     chance = random.Random(seed)
     names, weights = list(KINDS), [weight for weight, _, _ in KINDS.values()]
+    kinds = itertools.chain(names, (chance.choices(names, weights)[0] for _ in itertools.count()))
     with httpx.Client(base_url=url, timeout=60) as client:
         while time.monotonic() < until:
-            kind = chance.choices(names, weights)[0]
+            kind = next(kinds)
             try:
                 tally.add(kind, KINDS[kind][2](client, chance, dim).status_code)
             except (httpx.HTTPError, OSError) as error:
