@@ -2,8 +2,8 @@
 
     python -m benchmarks.serving_soak proto_resnet20_cifar.nonl_cifar10 --minutes 10
 
-Starts ``python -m serving`` on a free port of loopback and asks it from a few threads, first each of :data:`KINDS` once,
-then at random: good ones, and bad ones of every kind. Prints the requests by kind and status, and the resident
+Starts ``python -m serving`` on a free port of loopback and asks it from a few threads, each of :data:`KINDS` once and
+then at random: good requests, and bad ones of every kind. Prints the requests by kind and status, and the resident
 memory of the server's processes, which Linux tells. Ends with 1 where memory has grown by more than allowed since the
 first minute, where an answer was none that the kind may have, or where any was a 5xx but 503.
 """
