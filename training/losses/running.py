@@ -26,6 +26,9 @@ class RunningDenominators(nn.Module):
     not grow with the batch: at :math:`\beta = 0` and batch frequencies for the prior, it is the in-batch loss less
     :math:`\sum_c p_c \log N_c` with N_c the samples in the denominator of class c.
 
+    With class-balanced batches; of shuffled ones it makes a worse model than the plain objective does
+    (``benchmarks/README.md``, "Small batches").
+
     Args:
         prior: (K,) shares of the classes in the training set; scaled to sum 1.
         objective: "ntce" or "nonl".

@@ -40,7 +40,7 @@ class Recipe(BaseModel):
     )
     denominators: Literal["batch", "running"] = Field(
         default="batch",
-        description="ntce and nonl: of the batch, or running means for batches smaller than the classes",
+        description="ntce and nonl: of the batch, or running means for balanced batches smaller than the classes",
     )
     negatives: Literal["global", "local"] = Field(
         default="global", description="ntce, nonl and scl on several ranks: the samples of all of them, or of each"
