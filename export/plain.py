@@ -121,9 +121,9 @@ def _timm_name(architecture: str) -> str:
     name = plain_architecture(architecture)
     if name is None:
         raise ProtozooError(
-            f"timm itself has no architecture with the layers of {architecture} (stems for CIFAR are protozoo's own), "
-            "so it cannot load the weights: train proto_resnet18 or another without _cifar in its name, or export "
-            "without --plain"
+            f"timm itself has no architecture with the layers of {architecture} (stems for small images are protozoo's "
+            "own), so it cannot load the weights: train proto_resnet18 or another for 224 pixels, or export without "
+            "--plain"
         )
     return name
 
