@@ -111,8 +111,6 @@ _HOST = "0.0.0.0" if "BENTOML_CONTAINERIZED" in os.environ else "127.0.0.1"
 @bentoml.service(
     name="protozoo",
     http={"host": _HOST, "port": 3000},
-    # glibc gives every thread a heap of its own to keep what it once needed; with two, 62 of 425 MB were not kept.
-    envs=[{"name": "MALLOC_ARENA_MAX", "value": "2"}],
     traffic={"timeout": TIMEOUT_SECONDS},
     # BentoML labels its metrics with the path as the client typed it, so that anyone can make it keep new time series
     # until memory ends. Its middleware stands outside of all of ours; the app's own /metrics has bounded labels.

@@ -169,12 +169,6 @@ def test_no_torch_and_no_timm_in_any_process_of_the_service(server):
     assert not any("libtorch" in text or "/torch/" in text for text in maps.values())
 
 
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-def test_the_worker_s_threads_share_two_heaps(server):
-    environments = [Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in family(server[0].pid)]
-    assert any(b"MALLOC_ARENA_MAX=2" in variables for variables in environments)
-
-
 def test_importing_the_service_loads_neither_torch_nor_timm():
     code = "import sys, serving.service, serving.check; print({'torch', 'timm', 'torchvision'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], cwd=HOME, capture_output=True, check=True)
