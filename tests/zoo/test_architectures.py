@@ -9,6 +9,7 @@ import zoo
 
 # Name: parameters of the backbone, width of the embedding.
 ARCHITECTURES = {
+    "proto_resnet9_cifar": (1_453_904, 128),
     "proto_resnet18": (11_176_512, 512),
     "proto_resnet18_64": (11_168_832, 512),
     "proto_resnet18_cifar": (11_168_832, 512),

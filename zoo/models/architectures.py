@@ -18,7 +18,7 @@ from timm.models.swin_transformer import checkpoint_filter_fn
 
 from zoo.bundle import pretrained_models
 from zoo.models.base import HEAD_ARGS, PrototypeModel
-from zoo.models.resnets import ProtoCifarResNet, ProtoResNet
+from zoo.models.resnets import ProtoCifarResNet, ProtoResNet, ProtoResNet9
 from zoo.models.swin import ProtoSwin
 from zoo.plugins import timm_cfgs
 
@@ -115,6 +115,21 @@ def _resnet(depth: int) -> _Architecture:
     )
 
 
+_RESNET9_CIFAR = _Architecture(
+    ProtoResNet9,
+    {
+        "block": BasicBlock,
+        "layers": (1, 0, 1),
+        "stem_channels": 16,
+        "channels": (32, 96, 256),
+        "global_pool": "max",
+        "embed_dim": 128,
+    },
+    _features(4),
+    _cifar(4),
+    "David Page's ResNet-9, narrower, for 32-pixel images",
+)
+
 _RESNET18_64 = _Architecture(
     ProtoResNet,
     {"block": BasicBlock, "layers": (2, 2, 2, 2), "small_stem": 2, "embed_dim": 512},
@@ -147,6 +162,7 @@ _ARCHITECTURES: dict[str, _Architecture] = {
     **{f"proto_resnet{depth}_cifar": _he(depth) for depth in (20, 32, 44, 56)},
     **{f"proto_resnet{depth}_cifar": _resnet_cifar(depth) for depth in (18, 34, 50)},
     **{f"proto_resnet{depth}": _resnet(depth) for depth in _RESNETS},
+    "proto_resnet9_cifar": _RESNET9_CIFAR,
     "proto_resnet18_64": _RESNET18_64,
     "proto_resnet18_cifar_mlp": _resnet_cifar(18).with_mlp(),
     "proto_resnet50_mlp": _resnet(50).with_mlp(),

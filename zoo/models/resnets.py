@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import TYPE_CHECKING, Any
 
 import torch
+from timm.layers import DropPath
 from timm.models import checkpoint_seq
 from timm.models._features import feature_take_indices
 from timm.models.resnet import ResNet, make_blocks
@@ -77,11 +79,8 @@ class PadShortcut(nn.Module):
         return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, before, self.new_channels - before))
 
 
-class ProtoCifarResNet(ProtoResNet):
-    """The CIFAR ResNets of 6n + 2 layers with a prototype head: three stages of 16, 32 and 64 channels.
-
-    Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (shortcuts of option A).
-    """
+class _ThreeStages(ProtoResNet):
+    """A stem without pooling and three stages, as the networks that were made for CIFAR have."""
 
     if TYPE_CHECKING:
         act1: nn.Module
@@ -89,46 +88,18 @@ class ProtoCifarResNet(ProtoResNet):
         layer2: nn.Sequential
         layer3: nn.Sequential
 
-    def _build_backbone(  # type: ignore[override]
-        self,
-        block: Any,
-        layers: tuple[int, ...],
-        in_chans: int,
-        small_stem: int,
-        *,
-        device: Any = None,
-        dtype: Any = None,
-        drop_path_rate: float = 0.0,
-        zero_init_last: bool = True,
-    ) -> None:
+    def _build_stem(self, in_chans: int, channels: int, **dd: Any) -> None:
         nn.Module.__init__(self)
-        dd = {"device": device, "dtype": dtype}
         self.in_chans = in_chans
         self.grad_checkpointing = False
-        channels = (16, 32, 64)
-        self.conv1 = nn.Conv2d(in_chans, channels[0], 3, stride=1, padding=1, bias=False, **dd)
-        self.bn1 = nn.BatchNorm2d(channels[0], **dd)
+        self.conv1 = nn.Conv2d(in_chans, channels, 3, stride=1, padding=1, bias=False, **dd)
+        self.bn1 = nn.BatchNorm2d(channels, **dd)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity()
-        stages, info = make_blocks(
-            (block,) * 3, channels, layers, channels[0], norm_layer=nn.BatchNorm2d, drop_path_rate=drop_path_rate, **dd
-        )
-        for (name, stage), width in zip(stages, channels, strict=True):
-            first: Any = stage[0]  # type: ignore[index]
-            if first.downsample is not None:
-                first.downsample = PadShortcut(width // 2)
-            self.add_module(name, stage)
-        self.feature_info = [{"num_chs": channels[0], "reduction": 1, "module": "act1"}]
-        self.feature_info += [{**entry, "reduction": 2**stage} for stage, entry in enumerate(info)]
-        self.num_features = channels[-1]
-        self.init_weights(zero_init_last=zero_init_last)
-        for stage in (self.layer2, self.layer3):
-            # With a zero scale, a channel that the shortcut pads with zeros would be 0 before its ReLU, and so without
-            # a gradient for ever.
-            nn.init.ones_(stage[0].bn2.weight)  # type: ignore[union-attr, arg-type]
+        self.feature_info = [{"num_chs": channels, "reduction": 1, "module": "act1"}]
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, 64, H/4, W/4)."""
+        """(N, C, H, W) -> the feature map of the last stage."""
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.maxpool(x)
         if self.grad_checkpointing and not torch.jit.is_scripting():
@@ -176,3 +147,88 @@ class ProtoCifarResNet(ProtoResNet):
         if prune_head or pruned:
             self.reset_classifier(0, "")
         return taken
+
+
+class ProtoCifarResNet(_ThreeStages):
+    """The CIFAR ResNets of 6n + 2 layers with a prototype head: three stages of 16, 32 and 64 channels.
+
+    Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (shortcuts of option A).
+    """
+
+    def _build_backbone(  # type: ignore[override]
+        self,
+        block: Any,
+        layers: tuple[int, ...],
+        in_chans: int,
+        small_stem: int,
+        *,
+        device: Any = None,
+        dtype: Any = None,
+        drop_path_rate: float = 0.0,
+        zero_init_last: bool = True,
+    ) -> None:
+        dd = {"device": device, "dtype": dtype}
+        channels = (16, 32, 64)
+        self._build_stem(in_chans, channels[0], **dd)
+        stages, info = make_blocks(
+            (block,) * 3, channels, layers, channels[0], norm_layer=nn.BatchNorm2d, drop_path_rate=drop_path_rate, **dd
+        )
+        for (name, stage), width in zip(stages, channels, strict=True):
+            first: Any = stage[0]  # type: ignore[index]
+            if first.downsample is not None:
+                first.downsample = PadShortcut(width // 2)
+            self.add_module(name, stage)
+        self.feature_info += [{**entry, "reduction": 2**stage} for stage, entry in enumerate(info)]
+        self.num_features = channels[-1]
+        self.init_weights(zero_init_last=zero_init_last)
+        for stage in (self.layer2, self.layer3):
+            # With a zero scale, a channel that the shortcut pads with zeros would be 0 before its ReLU, and so without
+            # a gradient for ever.
+            nn.init.ones_(stage[0].bn2.weight)  # type: ignore[union-attr, arg-type]
+
+
+class ProtoResNet9(_ThreeStages):
+    """ResNet-9 with a prototype head: convolutions that halve the image by max-pooling, two with a residual block.
+
+    Args:
+        block, layers: of the residual blocks, and how many end each stage.
+        stem_channels: of the first convolution.
+        channels: of the three stages.
+        kwargs: see :class:`ProtoResNet`.
+
+    Source: David Page 2018, "How to Train Your ResNet": a stem of 64 channels, stages of 128, 256 and 512 with a block
+    at the end of the first and the last, and the last feature map pooled by its maximum.
+    """
+
+    def _build_backbone(  # type: ignore[override]
+        self,
+        block: Any,
+        layers: tuple[int, ...],
+        in_chans: int,
+        small_stem: int,
+        *,
+        stem_channels: int = 64,
+        channels: tuple[int, ...] = (128, 256, 512),
+        device: Any = None,
+        dtype: Any = None,
+        drop_path_rate: float = 0.0,
+        zero_init_last: bool = True,
+    ) -> None:
+        dd = {"device": device, "dtype": dtype}
+        self._build_stem(in_chans, stem_channels, **dd)
+        before = stem_channels
+        for stage, (width, blocks) in enumerate(zip(channels, layers, strict=True), start=1):
+            parts: dict[str, nn.Module] = {
+                "conv": nn.Conv2d(before, width, 3, padding=1, bias=False, **dd),
+                "pool": nn.MaxPool2d(2),
+                "bn": nn.BatchNorm2d(width, **dd),
+                "act": nn.ReLU(inplace=True),
+            }
+            for index in range(blocks):
+                drop_path = DropPath(drop_path_rate) if drop_path_rate else None
+                parts[f"block{index}"] = block(width, width, drop_path=drop_path, **dd)
+            self.add_module(f"layer{stage}", nn.Sequential(OrderedDict(parts)))
+            self.feature_info.append({"num_chs": width, "reduction": 2**stage, "module": f"layer{stage}"})
+            before = width
+        self.num_features = before
+        self.init_weights(zero_init_last=zero_init_last)
