@@ -55,7 +55,13 @@ class Training:
         self._saved = time.monotonic()
         total, done = self.recipe.epochs * self.steps, progress.epoch * self.steps + progress.step
         with (
-            tqdm(total=total, initial=done, unit="step", dynamic_ncols=True, disable=not self.parts.ranks.main) as bar,
+            tqdm(
+                total=total,
+                initial=done,
+                unit="step",
+                dynamic_ncols=True,
+                disable=None if self.parts.ranks.main else True,
+            ) as bar,
             stop_on_signals() as stop,
         ):
             while progress.epoch < self.recipe.epochs:
