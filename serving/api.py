@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
 
-import anyio
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -22,6 +23,11 @@ from serving.prototypes import PrototypeSet
 from serving.query import check_names, classify_query, embed_format, verify_query
 from serving.runtime import Runtime, while_connected
 from serving.settings import Settings
+
+if sys.version_info >= (3, 11):
+    from asyncio import timeout
+else:
+    from async_timeout import timeout
 
 T = TypeVar("T")
 
@@ -158,9 +164,9 @@ class Api:
     async def _within_time(settings: Settings, reading: Awaitable[T]) -> T:
         """Read a body, or answer that it came too slowly."""
         try:
-            with anyio.fail_after(settings.body_seconds):
+            async with timeout(settings.body_seconds):
                 return await reading
-        except TimeoutError:
+        except asyncio.TimeoutError:
             raise ServingError(
                 "body_timeout", f"the body did not arrive within {settings.body_seconds} s", {"Connection": "close"}
             ) from None

@@ -102,6 +102,8 @@ class Batcher:
         waiting = [_Waiting(image, loop.create_future(), now) for image in images]
         self._queue.extend(waiting)
         self._arrived.set()
+        if len(waiting) == 1:
+            return [await waiting[0].future]
         return list(await asyncio.gather(*(item.future for item in waiting)))
 
     async def _serve(self) -> None:

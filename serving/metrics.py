@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.engine import SIZES
+from serving.engine import GPU_SIZES
 from serving.given import NAME as GIVEN
 from serving.prototypes import DEFAULT
 
@@ -31,7 +31,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=self._registry,
         )
-        self.batch_size = self._histogram("protozoo_batch_size", "Images in one call of the model", SIZES["cuda"])
+        self.batch_size = self._histogram("protozoo_batch_size", "Images in one call of the model", GPU_SIZES)
         self.decode_seconds = self._histogram("protozoo_decode_seconds", "Time to decode one image", _SECONDS)
         self.queue_seconds = self._histogram("protozoo_queue_seconds", "Time an image waits for the model", _SECONDS)
         self.infer_seconds = self._histogram("protozoo_infer_seconds", "Time of one call of the model", _SECONDS)
@@ -72,7 +72,7 @@ class Measured:
 
     def __init__(self, app: ASGIApp, *, metrics: Metrics, route: str) -> None:
         self._app = app
-        self._metrics = metrics
+        self._requests, self._seconds = metrics.requests, metrics.seconds.labels(route)
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,5 +90,5 @@ class Measured:
         try:
             await self._app(scope, receive, watched)
         finally:
-            self._metrics.requests.labels(self._route, str(status)).inc()
-            self._metrics.seconds.labels(self._route).observe(time.perf_counter() - started)
+            self._requests.labels(self._route, str(status)).inc()
+            self._seconds.observe(time.perf_counter() - started)

@@ -95,7 +95,7 @@ class PrototypeSet:
         """Of each prototype the nearest other one."""
         return closest(self.rows, *(self.origin or ()))
 
-    @property
+    @cached_property
     def smallest_angle(self) -> float:
         """Smallest angle between any two prototypes, in radians; infinite where there is only one."""
         largest = float(self.closest.cosine.max(initial=-math.inf))
@@ -157,12 +157,18 @@ class PrototypeSet:
         """
         competing = cosines.astype(np.float64)
         logits = competing / temperature + self.offsets
-        weights = np.exp(logits - logits.max())
-        probabilities = weights / weights.sum()
-        best_first = np.argsort(-logits, kind="stable")[:k]  # of equal ones the first, on every machine
+        best_first = (-logits).argsort(kind="stable")[:k]  # of equal ones the first, on every machine
+        weights = np.exp(logits - logits[best_first[0]])
+        probabilities = weights[best_first] / weights.sum()
+        listed = zip(
+            best_first.tolist(),
+            self.indices[best_first].tolist(),
+            competing[best_first].tolist(),
+            probabilities.tolist(),
+            strict=True,
+        )
         predictions = tuple(
-            Prediction(self.labels[i], int(self.indices[i]), float(competing[i]), float(probabilities[i]))
-            for i in best_first
+            Prediction(self.labels[row], index, cosine, probability) for row, index, cosine, probability in listed
         )
         best = predictions[0]
         known = threshold is None or float(competing.max()) >= threshold

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -24,6 +25,11 @@ import click
     show_default=True,
     help="Train for so much of the grid's epochs.",
 )
+@click.option(
+    "--earlier",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="results.json of this grid from elsewhere: the trainings in it are not done again.",
+)
 @click.option("--seeds", type=click.IntRange(1), help="How many of the grid's seeds; all by default.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device of the evaluations.")
 @click.option("--dry-run", is_flag=True, help="List the trainings and what of them is done, and end.")
@@ -34,6 +40,7 @@ def study(
     out: Path,
     jobs: int,
     epochs_factor: float,
+    earlier: Path | None,
     seeds: int | None,
     device: str,
     dry_run: bool,
@@ -47,7 +54,7 @@ def study(
     Every training has its folder in OUT. The same command goes on where it was stopped: what is finished is never done
     again, and a training that was begun resumes. What needs data that are not given is left out; digits and patches are
     always there. At the end results.json and results.md stand in OUT. --epochs-factor and --seeds make a study shorter,
-    and its report says so; the seeds can grow later.
+    and its report says so; the seeds can grow later, also on another machine: --earlier has the numbers of this one.
 
     Example: protozoo study digits --out studies/digits
     """
@@ -60,7 +67,8 @@ def study(
 
     asked, whole = load_grid(grid)
     cells = shortened(whole, epochs_factor=epochs_factor, seeds=seeds)
-    chosen = Study(cells, _places(data, data_names(cells)), out, device)
+    known = {} if earlier is None else _cells(earlier)
+    chosen = Study(cells, _places(data, data_names(cells)), out, device, known)
     if dry_run:
         for task, state in states(chosen):
             click.echo(f"{task}: {state}")
@@ -78,6 +86,19 @@ def study(
     left = unfinished(chosen)
     if left and not report_only:
         raise ProtozooError(f"{len(left)} of the trainings are not done ({left[0]}): run the same command again")
+
+
+def _cells(path: Path) -> dict[str, Any]:
+    """Those of a study's results."""
+    from zoo.errors import ProtozooError
+
+    try:
+        cells: dict[str, Any] = json.loads(path.read_bytes())["cells"]
+        return {
+            name: {key: cell[key] for key in ("data", "recipe", "fields", "metrics")} for name, cell in cells.items()
+        }
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ProtozooError(f"{path} is no results.json of a study") from error
 
 
 def _places(given: tuple[str, ...], names: set[str]) -> dict[str, str]:

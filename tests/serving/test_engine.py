@@ -5,7 +5,7 @@ import onnxruntime
 import pytest
 
 from serving.bound import BoundBatch
-from serving.engine import SIZES, Engine, EngineError
+from serving.engine import GPU_SIZES, Engine, EngineError, _cpu_sizes
 from tests.tiny_bundle import make_tiny_bundle
 from zoo.bundle import BundleError, ProtozooError
 
@@ -60,15 +60,20 @@ def test_the_cpu_sees_batches_of_their_own_size_up_to_the_largest(engine, device
     assert all(size == count for size, count, _ in device)
 
 
+@pytest.mark.parametrize(("side", "largest"), [(8, 8), (96, 8), (128, 6), (224, 2), (384, 1), (1024, 1)])
+def test_the_larger_the_images_the_fewer_the_cpu_takes_at_a_time(side, largest):
+    assert _cpu_sizes(side) == tuple(range(1, largest + 1))
+
+
 def test_a_gpu_sees_few_sizes_and_others_are_padded(engine, device, monkeypatch):
-    monkeypatch.setattr(engine, "_sizes", SIZES["cuda"])
+    monkeypatch.setattr(engine, "_sizes", GPU_SIZES)
     alone = engine.run(noise(1))
     for count in range(1, 40):
         outputs = engine.run(noise(count))
         assert (len(outputs.embeddings), len(outputs.cosines)) == (count, count)
         np.testing.assert_allclose(outputs.embeddings[0], alone.embeddings[0], atol=1e-6)
-    assert {tuple(shape) for _, _, shape in device} == {(size, 8, 8, 3) for size in SIZES["cuda"]}
-    assert all(size == next(one for one in SIZES["cuda"] if one >= count) for size, count, _ in device)
+    assert {tuple(shape) for _, _, shape in device} == {(size, 8, 8, 3) for size in GPU_SIZES}
+    assert all(size == next(one for one in GPU_SIZES if one >= count) for size, count, _ in device)
 
 
 def test_warm_up_runs_the_largest_size_and_on_a_gpu_all(engine, device, monkeypatch):
@@ -79,9 +84,9 @@ def test_warm_up_runs_the_largest_size_and_on_a_gpu_all(engine, device, monkeypa
     assert not device
     monkeypatch.setattr(engine, "_batches", {})
     monkeypatch.setattr(engine, "_device", "cuda")
-    monkeypatch.setattr(engine, "_sizes", SIZES["cuda"])
+    monkeypatch.setattr(engine, "_sizes", GPU_SIZES)
     engine.warm_up()
-    assert [(size, count) for size, count, _ in device] == [(size, size) for size in SIZES["cuda"]]
+    assert [(size, count) for size, count, _ in device] == [(size, size) for size in GPU_SIZES]
 
 
 def test_what_an_earlier_batch_left_in_the_buffers_changes_no_answer(engine):

@@ -9,7 +9,7 @@ import zoo
 
 # Name: parameters of the backbone, width of the embedding.
 ARCHITECTURES = {
-    "proto_resnet9_cifar": (1_453_904, 128),
+    "proto_resnet9_cifar": (411_664, 128),
     "proto_resnet18": (11_176_512, 512),
     "proto_resnet18_64": (11_168_832, 512),
     "proto_resnet18_cifar": (11_168_832, 512),
@@ -26,6 +26,7 @@ ARCHITECTURES = {
     "proto_resnet101": (42_500_160, 2048),
     "proto_resnet152": (58_143_808, 2048),
     "proto_swin_tiny": (27_519_354, 768),
+    "proto_wide_resnet9_cifar": (1_453_904, 256),
 }
 
 

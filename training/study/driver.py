@@ -6,7 +6,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -30,20 +30,26 @@ class Study:
         data: name -> what ``--data`` of ``protozoo train`` takes; cells of other data are left out.
         out: folder of the study.
         device: of torch, for evaluations.
+        earlier: "cells" of the results of a study elsewhere: the seeds that they have are not done again.
     """
 
     cells: tuple[Cell, ...]
     data: Mapping[str, str]
     out: Path
     device: str = "cpu"
+    earlier: Mapping[str, Any] = field(default_factory=dict)
 
-    def tasks(self) -> Iterator[Task]:
-        """The trainings whose data are there: all cells with their first seed, then all with their second, ..."""
+    def all_tasks(self) -> Iterator[Task]:
+        """All cells with their first seed, then all with their second, ..."""
         longest = max(len(cell.seeds) for cell in self.cells)
         for index in range(longest):
             for cell in self.cells:
-                if cell.data in self.data and index < len(cell.seeds):
+                if index < len(cell.seeds):
                     yield Task(self, cell, cell.seeds[index])
+
+    def tasks(self) -> Iterator[Task]:
+        """Those whose data are there."""
+        return (task for task in self.all_tasks() if task.cell.data in self.data)
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,16 @@ class Task:
 
     def __str__(self) -> str:
         return f"{self.cell.name}, seed {self.seed}"
+
+    @property
+    def earlier(self) -> dict[str, float]:
+        """Metrics from elsewhere, of the same recipe and fields; empty where this seed was not trained there."""
+        cell = self.study.earlier.get(self.cell.name, {})
+        fields = json.loads(json.dumps(dict(self.cell.fields)))
+        if [cell.get(key) for key in ("data", "recipe", "fields")] != [self.cell.data, self.cell.recipe, fields]:
+            return {}
+        seed = str(self.seed)
+        return {name: found["values"][seed] for name, found in cell["metrics"].items() if seed in found["values"]}
 
     def record(self, name: str) -> dict[str, Any] | None:
         """What an evaluation found; None where it is not done, or was asked for otherwise."""
@@ -116,6 +132,8 @@ def _state(task: Task) -> str:
     if Run(task.run).finished:
         return f"trained, to evaluate: {', '.join(missing)}" if missing else "done"
     words = "begun" if (task.run / "recipe.yaml").is_file() else "to train"
+    if words == "to train" and task.earlier:
+        return "done elsewhere"
     if task.failure.is_file():
         words += f", failed: {task.failure.read_text(encoding='utf-8').strip()}"
     return words
@@ -133,6 +151,8 @@ def work(study: Study, *, jobs: int, say: Callable[[str], None]) -> None:
         _in_processes(study, jobs)
         return
     for task in study.tasks():
+        if not task.run.exists() and task.earlier:
+            continue
         with _claimed(task) as mine:
             if mine:
                 _do(task, say)

@@ -11,7 +11,7 @@ from training.convergence import convergence
 from training.robustness.errors import with_baseline
 from training.run import Run
 from training.study.claims import judge, parse_test, quantities_of
-from training.study.driver import Study, Task
+from training.study.driver import Study, Task, states
 from training.study.grid import Claim, ConvergenceEvaluation, CorruptionEvaluation, Grid, ProbeEvaluation
 
 RULE = (
@@ -29,7 +29,7 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
         "because" and, where it was tested, what :func:`training.study.claims.judge` found. Accuracies and errors are
         in percent, as are shares of a training (100 where the value was not reached by its end).
     """
-    tasks = {(task.cell.name, task.seed): task for task in study.tasks()}
+    tasks = {(task.cell.name, task.seed): task for task in study.all_tasks()}
     by_cell: dict[str, dict[str, dict[int, float]]] = {cell.name: {} for cell in study.cells}
     for (name, seed), task in tasks.items():
         for metric, value in _of_task(task, tasks).items():
@@ -81,7 +81,7 @@ def run_metrics(result: Mapping[str, Any]) -> dict[str, float]:
 def _of_task(task: Task, tasks: Mapping[tuple[str, int], Task]) -> dict[str, float]:
     run = Run(task.run)
     if not run.finished:
-        return {}
+        return task.earlier
     found = run_metrics(run.read_result())
     for name, evaluation in task.cell.evaluations.items():
         baseline = getattr(evaluation, "baseline", None)
@@ -152,4 +152,4 @@ def _missing(
 
 def unfinished(study: Study) -> Sequence[Task]:
     """Tasks of which something is still to do."""
-    return [task for task in study.tasks() if not Run(task.run).finished or task.missing()]
+    return [task for task, state in states(study) if not state.startswith("done")]

@@ -115,20 +115,22 @@ def _resnet(depth: int) -> _Architecture:
     )
 
 
-_RESNET9_CIFAR = _Architecture(
-    ProtoResNet9,
-    {
-        "block": BasicBlock,
-        "layers": (1, 0, 1),
-        "stem_channels": 16,
-        "channels": (32, 96, 256),
-        "global_pool": "max",
-        "embed_dim": 128,
-    },
-    _features(4),
-    _cifar(4),
-    "David Page's ResNet-9, narrower, for 32-pixel images",
-)
+def _resnet9(channels: tuple[int, int, int]) -> _Architecture:
+    return _Architecture(
+        ProtoResNet9,
+        {
+            "block": BasicBlock,
+            "layers": (1, 0, 1),
+            "stem_channels": 16,
+            "channels": channels,
+            "global_pool": "max",
+            "embed_dim": channels[-1],
+        },
+        _features(4),
+        _cifar(4),
+        f"David Page's ResNet-9 of {', '.join(map(str, channels))} channels for 32-pixel images",
+    )
+
 
 _RESNET18_64 = _Architecture(
     ProtoResNet,
@@ -162,7 +164,8 @@ _ARCHITECTURES: dict[str, _Architecture] = {
     **{f"proto_resnet{depth}_cifar": _he(depth) for depth in (20, 32, 44, 56)},
     **{f"proto_resnet{depth}_cifar": _resnet_cifar(depth) for depth in (18, 34, 50)},
     **{f"proto_resnet{depth}": _resnet(depth) for depth in _RESNETS},
-    "proto_resnet9_cifar": _RESNET9_CIFAR,
+    "proto_resnet9_cifar": _resnet9((32, 64, 128)),
+    "proto_wide_resnet9_cifar": _resnet9((32, 96, 256)),
     "proto_resnet18_64": _RESNET18_64,
     "proto_resnet18_cifar_mlp": _resnet_cifar(18).with_mlp(),
     "proto_resnet50_mlp": _resnet(50).with_mlp(),

@@ -347,7 +347,7 @@ def test_a_grid_on_another_says_only_what_is_different(tmp_path: Path) -> None:
 def test_a_variant_is_over_the_fields_of_its_data() -> None:
     found = {cell.name: cell.load(0) for cell in load_grid("gpu")[1]}
     assert (found["cifar10.nonl.batch16"].batch_size, found["cifar10.nonl.batch16"].lr) == (16, 0.0125)
-    assert found["cifar10.nonl.lt100"].epochs == 200
+    assert found["cifar10.nonl.lt100"].epochs == 192
     assert found["cifar10.nonl"].batch_size == found["tiny.ce"].batch_size == 512
     assert found["tiny.dynamic"].architecture == "proto_resnet18_64"
 
@@ -357,3 +357,37 @@ def test_the_grids_of_the_package_can_be_read(name: str) -> None:
     grid, cells = load_grid(name)
     assert grid.claims
     assert cells
+
+
+def test_seeds_of_a_study_elsewhere_are_not_trained_again_and_count(
+    protozoo: Protozoo, grid_file: Callable[..., Path], recipes: dict[str, str], colours: Path, tmp_path: Path
+) -> None:
+    def words(out: str, *more: Any, **fields: Any) -> list[Any]:
+        block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0, 1], "fields": fields}
+        path = grid_file(blocks=[block], evaluations={}, claims=[])
+        return ["study", path, "--data", f"mine={colours}", "--out", tmp_path / out, *more]
+
+    def accuracies(out: str) -> dict[str, float]:
+        results = json.loads((tmp_path / out / "results.json").read_bytes())
+        return dict(results["cells"]["mine.nonl"]["metrics"]["accuracy"]["values"])
+
+    assert protozoo(*words("first", "--seeds", "1"))[0] == 0
+    earlier = ["--earlier", tmp_path / "first" / "results.json"]
+    assert protozoo(*words("second", *earlier, "--dry-run"))[1].splitlines() == [
+        "mine.nonl, seed 0: done elsewhere",
+        "mine.nonl, seed 1: to train",
+    ]
+    status, _, err = protozoo(*words("second", *earlier))
+    assert status == 0, err
+    assert not (tmp_path / "second" / "mine.nonl" / "seed0").exists()
+    assert accuracies("second").keys() == {"0", "1"}
+    assert accuracies("second")["0"] == accuracies("first")["0"]
+    # What was trained otherwise is another training.
+    assert "done elsewhere" not in protozoo(*words("third", *earlier, "--dry-run", lr=0.01))[1]
+
+
+def test_earlier_results_that_are_none_are_refused(protozoo: Protozoo, tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    path.write_text("[]")
+    status, _, err = protozoo("study", "digits", "--out", tmp_path / "study", "--earlier", path)
+    assert (status, err) == (2, f"protozoo: {path} is no results.json of a study\n")
