@@ -97,6 +97,11 @@ class Decoder:
         for future in futures:
             # Also where the client has gone: what still waits is dropped, and its permit goes back.
             future.add_done_callback(self._release)
+        if len(futures) == 1:
+            try:
+                return [await futures[0]]
+            except ServingError as error:
+                return [error]
         results: list[NDArray[np.uint8] | ServingError] = []
         for result in await asyncio.gather(*futures, return_exceptions=True):
             if isinstance(result, BaseException) and not isinstance(result, ServingError):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import random
 import re
 import time
-import uuid
 from datetime import datetime, timezone
 
 from opentelemetry import trace
@@ -38,7 +38,7 @@ class Logged:
             await self._app(scope, receive, send)
             return
         given = Headers(scope=scope).get(HEADER, "")
-        request_id = given if _ID.fullmatch(given) else uuid.uuid4().hex
+        request_id = given if _ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
         started, status = time.perf_counter(), 500
 
         async def watched(message: Message) -> None:

@@ -26,6 +26,8 @@ from zoo.bundle import Bundle
 
 T = TypeVar("T")
 
+_QUICK_SECONDS = 0.02
+
 
 @dataclass(frozen=True)
 class Runtime:
@@ -210,17 +212,22 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T], second
         ServingError: "timeout".
     """
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(request))
+    tasks: list[asyncio.Future[Any]] = [task]
     try:
-        await asyncio.wait((task, gone), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        # Nobody goes away so soon that it would be worth a task for every request.
+        quick = min(seconds, _QUICK_SECONDS)
+        await asyncio.wait(tasks, timeout=quick)
+        if not task.done():
+            tasks.append(asyncio.ensure_future(_disconnected(request)))
+            await asyncio.wait(tasks, timeout=seconds - quick, return_when=asyncio.FIRST_COMPLETED)
         if task.done():
             return task.result()
-        if gone.done():
+        if tasks[-1].done():
             raise ClientDisconnect
         raise ServingError("timeout", f"no answer within {seconds:g} s; send fewer images, or try again later")
     finally:
-        task.cancel()
-        gone.cancel()
+        for one in tasks:
+            one.cancel()
 
 
 async def _disconnected(request: Request) -> None:

@@ -48,7 +48,7 @@ def study(
 ) -> None:
     """Train and evaluate all that GRID asks for, a YAML file or a grid of the package, and test its claims.
 
-    The grids of the package are 'cpu' and 'gpu' (the papers' claims, with ResNet-20 or ResNet-18), 'long_tail'
+    The grids of the package are 'cpu' and 'gpu' (the papers' claims, with ResNet-9 or ResNet-18), 'long_tail'
     (prototypes with wider angles for rare classes) and 'digits' (some minutes).
 
     Every training has its folder in OUT. The same command goes on where it was stopped: what is finished is never done

@@ -39,6 +39,7 @@ TESTS = {
 
 
 QUICK = {
+    "proto_resnet9_cifar",
     "proto_resnet20_cifar",
     "proto_resnet50",
     "proto_resnet18_cifar_mlp",

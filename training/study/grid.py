@@ -109,6 +109,7 @@ class Grid(_Strict):
     """A study. A file with ``base``, the name of another grid, has from there all that it does not say itself."""
 
     name: str
+    about: str = Field(default="", description="what a reader of the report must know first, Markdown")
     blocks: tuple[Block, ...] = Field(min_length=1)
     fields: dict[Name, dict[str, Any]] = Field(
         default_factory=dict, description="name of data -> fields of all their trainings, over those of the blocks"

@@ -10,7 +10,8 @@ from training.study.grid import Grid
 
 def report(grid: Grid, results: Mapping[str, Any]) -> str:
     """Tables of means and standard deviations over seeds, then the claims, theirs and ours side by side."""
-    parts = [f"# {grid.name}", "Means and standard deviations (of the sample) over seeds.", *_shortened(results)]
+    parts = [f"# {grid.name}", *filter(None, [grid.about.strip()])]
+    parts += ["Means and standard deviations (of the sample) over seeds.", *_shortened(results)]
     for table in grid.tables:
         rows = _rows(results["cells"], table.columns)
         if rows:
