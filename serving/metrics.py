@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -46,6 +47,11 @@ class Metrics:
             "protozoo_answers", "Classified images, known or rejected", ("set", "known"), registry=self._registry
         )
 
+        # Finding a labelled series costs more than counting in it.
+        self._of_answers = lru_cache(
+            lambda label, known: (self.best_cosine.labels(label), self.answers.labels(label, str(known).lower()))
+        )
+
     def _histogram(self, name: str, meaning: str, buckets: Sequence[float]) -> Histogram:
         return Histogram(name, meaning, buckets=buckets, registry=self._registry)
 
@@ -58,9 +64,9 @@ class Metrics:
 
     def observe_answer(self, name: str, cosine: float, *, known: bool) -> None:
         """Count one classified image. Enrolled sets are one label together: their names are anybody's."""
-        label = name if name in (DEFAULT, GIVEN) else "enrolled"
-        self.best_cosine.labels(label).observe(cosine)
-        self.answers.labels(label, str(known).lower()).inc()
+        best_cosine, answers = self._of_answers(name if name in (DEFAULT, GIVEN) else "enrolled", known)
+        best_cosine.observe(cosine)
+        answers.inc()
 
     def text(self) -> bytes:
         """The exposition in Prometheus' text format."""
