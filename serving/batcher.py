@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,12 @@ class Batcher:
         max_batch: most images in one call.
         max_queue: most images that wait; more are refused as "busy".
         on_batch: told of every batch its seconds on the device, and the seconds that each of its images has waited.
+
+    Attributes:
+        ready: whether images are taken: it has been started, and the device has never failed.
     """
+
+    ready = False
 
     def __init__(
         self,
@@ -63,25 +68,21 @@ class Batcher:
         self._max_batch = max_batch
         self._max_queue = max_queue
         self._on_batch = on_batch
-        self._queue: deque[_Waiting] = deque()
-        self._arrived = asyncio.Event()
-        self._device = ThreadPoolExecutor(1, thread_name_prefix="device")
-        self._task: asyncio.Task[None] | None = None
+        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._unanswered: set[asyncio.Future[Embedded]] = set()
+        # Fed by a queue and not by an executor: it goes on with the next batch without waiting for the event loop.
+        self._device = Thread(target=self._work, name="device", daemon=True)
 
     async def __aenter__(self) -> Batcher:
-        self._task = asyncio.create_task(self._serve(), name="batcher")
+        self._loop = asyncio.get_running_loop()
+        self._device.start()
+        self.ready = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        self._device.shutdown(wait=True)
-
-    @property
-    def ready(self) -> bool:
-        """Whether images are taken: it has been started, and the device has never failed."""
-        return self._task is not None and not self._task.done()
+        self._end()
+        self._queue.put(None)
+        await self._loop.run_in_executor(None, self._device.join)
 
     async def embed(self, images: Sequence[NDArray[np.uint8]]) -> list[Embedded]:
         """Embed images; all are taken or none. Cancelling the call drops those that still wait.
@@ -95,54 +96,52 @@ class Batcher:
                 raise ValueError(f"expected images of shape {self._shape}, got {image.shape}")
         if not self.ready:
             raise _not_ready()
-        if len(self._queue) + len(images) > self._max_queue:
-            raise busy(f"{len(self._queue)} images wait for the model")
-        loop = asyncio.get_running_loop()
+        if self._queue.qsize() + len(images) > self._max_queue:
+            raise busy(f"{self._queue.qsize()} images wait for the model")
         now = time.perf_counter()
-        waiting = [_Waiting(image, loop.create_future(), now) for image in images]
-        self._queue.extend(waiting)
-        self._arrived.set()
+        waiting = [_Waiting(image, self._loop.create_future(), now) for image in images]
+        for item in waiting:
+            self._unanswered.add(item.future)
+            item.future.add_done_callback(self._unanswered.discard)
+            self._queue.put(item)
         if len(waiting) == 1:
             return [await waiting[0].future]
         return list(await asyncio.gather(*(item.future for item in waiting)))
 
-    async def _serve(self) -> None:
-        batch: list[_Waiting] = []
+    def _work(self) -> None:
+        """The device's thread: a batch after the other, until there is no more or the device fails."""
         try:
-            while True:
-                await self._arrived.wait()
-                batch = self._take()
-                if batch:
-                    await self._run_batch(batch)
-        except asyncio.CancelledError:
-            raise
+            while batch := self._next():
+                started = time.perf_counter()
+                outputs = self._run([item.image for item in batch])
+                self._loop.call_soon_threadsafe(self._answer, batch, outputs, started, time.perf_counter())
         except Exception:
             # Nothing restarts the device: readiness goes off, so that whoever watches it replaces this process.
             logger.exception("the model failed; the service is no longer ready")
-        finally:
-            for item in (*batch, *self._queue):
-                if not item.future.done():
-                    item.future.set_exception(_not_ready())
-            self._queue.clear()
+            self._loop.call_soon_threadsafe(self._end)
 
-    def _take(self) -> list[_Waiting]:
+    def _next(self) -> list[_Waiting]:
+        """What waits, at most a batch, when there is something; empty at the end."""
         batch: list[_Waiting] = []
-        while self._queue and len(batch) < self._max_batch:
-            item = self._queue.popleft()
+        while len(batch) < self._max_batch and not (batch and self._queue.empty()):
+            item = self._queue.get()
+            if item is None:
+                return []
             if not item.future.done():  # else its client has gone
                 batch.append(item)
-        if not self._queue:
-            self._arrived.clear()
         return batch
 
-    async def _run_batch(self, batch: list[_Waiting]) -> None:
-        images = [item.image for item in batch]
-        started = time.perf_counter()
-        outputs = await asyncio.get_running_loop().run_in_executor(self._device, self._run, images)
-        self._on_batch(time.perf_counter() - started, [started - item.since for item in batch])
+    def _answer(self, batch: list[_Waiting], outputs: Outputs, started: float, ended: float) -> None:
+        self._on_batch(ended - started, [started - item.since for item in batch])
         for item, embedding, cosines in zip(batch, outputs.embeddings, outputs.cosines, strict=True):
             if not item.future.done():
                 item.future.set_result(Embedded(embedding, cosines))
+
+    def _end(self) -> None:
+        self.ready = False
+        for future in self._unanswered:
+            if not future.done():
+                future.set_exception(_not_ready())
 
 
 def _not_ready() -> ServingError:

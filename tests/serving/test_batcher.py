@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -121,6 +122,38 @@ def test_a_client_that_has_gone_is_skipped_and_its_neighbours_are_answered():
     assert device.batches == [[0], [1, 3]]
     assert isinstance(results[2], asyncio.CancelledError)
     assert [value_of(results[i][0]) for i in (0, 1, 3)] == [0, 1, 3]
+
+
+def test_nothing_is_kept_of_a_request_that_was_answered_or_given_up():
+    async def scenario():
+        async with Batcher(Device(), SHAPE) as batcher:
+            await batcher.embed([image(0), image(1)])
+            gone = asyncio.ensure_future(batcher.embed([image(2)]))
+            await asyncio.sleep(0)
+            gone.cancel()
+            await asyncio.sleep(0.05)
+            return batcher._unanswered, batcher._queue.qsize()
+
+    assert asyncio.run(scenario()) == (set(), 0)
+
+
+def test_the_device_goes_on_while_the_event_loop_is_busy():
+    device = Device(held=True)
+
+    async def scenario():
+        async with Batcher(device, SHAPE, max_batch=1) as batcher:
+            calls = [asyncio.ensure_future(batcher.embed([image(i)])) for i in range(3)]
+            await asyncio.sleep(0.02)
+            device.go.set()
+            for _ in range(500):  # without giving way to the loop
+                if len(device.batches) == 3:
+                    break
+                time.sleep(0.01)
+            batches = len(device.batches)
+            await asyncio.gather(*calls)
+            return batches
+
+    assert asyncio.run(scenario()) == 3
 
 
 def test_an_image_of_another_shape_fails_alone():
