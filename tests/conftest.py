@@ -23,7 +23,7 @@ def _no_sets_of_the_user(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two epochs on the digits."""
     out = tmp_path_factory.mktemp("runs") / "digits"
-    recipe = load_recipe("nonl_digits", {"epochs": 2, "warmup_epochs": 0.5, "temperature": 0.15})
+    recipe = load_recipe("nonl_digits", {"epochs": 2, "warmup_epochs": 0.5, "temperature": 0.15, "precision": "fp32"})
     train(recipe, "digits", out, name="nonl_digits", command="protozoo train nonl_digits", say=lambda line: None)
     return out
 
