@@ -160,17 +160,17 @@ def _config(
     with torch.inference_mode():
         features = model.forward_features(torch.zeros(1, 3, size, size))
     pool_size = [features.shape[axis] for axis in get_spatial_dim(Format(model.head.input_fmt))]
-    classes = len(result["label_names"])
+    classes, pooling = len(result["label_names"]), model.head.global_pool.pool_type
     return {
         "architecture": result["architecture"],
         "num_classes": classes,
         "num_features": model.num_features,
-        "global_pool": "avg",
+        "global_pool": pooling,
         "label_names": result["label_names"],
         "model_args": {
             "num_classes": classes,
             "in_chans": 3,
-            "global_pool": "avg",
+            "global_pool": pooling,
             **result["model_args"],
             "embed_dim": result["embed_dim"],
         },
