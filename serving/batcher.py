@@ -114,7 +114,10 @@ class Batcher:
             while batch := self._next():
                 started = time.perf_counter()
                 outputs = self._run([item.image for item in batch])
-                self._loop.call_soon_threadsafe(self._answer, batch, outputs, started, time.perf_counter())
+                ended = time.perf_counter()
+                answers = [Embedded(*each) for each in zip(outputs.embeddings, outputs.cosines, strict=True)]
+                answered = list(zip(batch, answers, strict=True))
+                self._loop.call_soon_threadsafe(self._answer, answered, started, ended)
         except Exception:
             # Nothing restarts the device: readiness goes off, so that whoever watches it replaces this process.
             logger.exception("the model failed; the service is no longer ready")
@@ -131,11 +134,11 @@ class Batcher:
                 batch.append(item)
         return batch
 
-    def _answer(self, batch: list[_Waiting], outputs: Outputs, started: float, ended: float) -> None:
-        self._on_batch(ended - started, [started - item.since for item in batch])
-        for item, embedding, cosines in zip(batch, outputs.embeddings, outputs.cosines, strict=True):
+    def _answer(self, answered: list[tuple[_Waiting, Embedded]], started: float, ended: float) -> None:
+        for item, answer in answered:
             if not item.future.done():
-                item.future.set_result(Embedded(embedding, cosines))
+                item.future.set_result(answer)
+        self._on_batch(ended - started, [started - item.since for item, _ in answered])
 
     def _end(self) -> None:
         self.ready = False

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from zoo.bundle import Bundle
 __all__ = ["database_url", "postgresql"]
 
 Encode = Callable[..., bytes]
+_NUMBERS = itertools.count()
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +32,12 @@ def client(bundle: Bundle) -> Iterator[TestClient]:
     settings = Settings(str(bundle.path), max_body_bytes=1 << 20, max_images=8)
     with TestClient(create_app(lambda: settings), raise_server_exceptions=False) as client:
         yield client
+
+
+@pytest.fixture
+def name() -> str:
+    """Of a set that no other test has."""
+    return f"set-{next(_NUMBERS)}"
 
 
 @pytest.fixture(scope="session")

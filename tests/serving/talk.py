@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import numpy as np
 
 JPEG = {"Content-Type": "image/jpeg"}
 ROUTES = ("/v1/classify", "/v1/embed")
@@ -27,6 +28,14 @@ def assert_error(response, status, code=None):
     if code:
         assert error["code"] == code
     return error["message"]
+
+
+def enrol(client, name, label, *images, **params):
+    return client.put(f"/v1/sets/{name}/classes/{label}", files=form(*images), params=params)
+
+
+def unit(rows):
+    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
 def in_process(client, scenario):

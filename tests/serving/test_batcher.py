@@ -187,6 +187,19 @@ def test_a_lost_device_answers_everyone_who_waits_and_ends_readiness():
     assert [error.code for error in asyncio.run(scenario())] == ["not_ready"] * 3
 
 
+def test_a_device_that_answers_for_fewer_images_than_it_got_is_lost():
+    def run(images):
+        return Outputs(np.zeros((len(images) - 1, 1), np.float32), np.zeros((len(images) - 1, 1), np.float32))
+
+    async def scenario():
+        async with Batcher(run, SHAPE) as batcher:
+            with pytest.raises(ServingError, match="not running"):
+                await asyncio.wait_for(batcher.embed([image(0), image(1)]), 5)
+            return batcher.ready
+
+    assert asyncio.run(scenario()) is False
+
+
 def test_closing_answers_those_who_still_wait():
     device = Device(held=True)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import itertools
 import json
 import time
 
@@ -15,28 +14,12 @@ from serving.app import create_app
 from serving.enrolled import POLL_SECONDS
 from serving.sets import ModelKey, SetStore
 from serving.settings import Settings
-from tests.serving.talk import assert_error, form
+from tests.serving.talk import assert_error, enrol, form, unit
 from tests.tiny_bundle import make_tiny_bundle
-
-NUMBERS = itertools.count()
-
-
-@pytest.fixture
-def name():
-    """Of a set that no other test has."""
-    return f"set-{next(NUMBERS)}"
-
-
-def enrol(client, name, label, *images, **params):
-    return client.put(f"/v1/sets/{name}/classes/{label}", files=form(*images), params=params)
 
 
 def embeddings(client, *images):
     return np.float64(client.post("/v1/embed", files=form(*images)).json()["embeddings"])
-
-
-def unit(rows):
-    return rows / np.linalg.norm(rows, axis=-1, keepdims=True)
 
 
 # ---- enrolment
@@ -366,47 +349,3 @@ def test_what_is_enrolled_survives_a_restart(bundle, encode, database_url):
             if not start:
                 enrol(client, "mine", "x", encode())
             assert client.get("/v1/sets/mine/classes/x").json()["n"] == 1
-
-
-# ---- thresholds
-
-
-def enrol_rows(client, name, label, rows):
-    assert client.put(f"/v1/sets/{name}/classes/{label}", json={"embeddings": rows.tolist()}).status_code == 201
-
-
-def test_fpr_is_calibrated_on_the_set_s_own_examples(client, encode, name):
-    chance = np.random.default_rng(0)
-    classes = {label: unit(chance.standard_normal((20, 8)) + 2 * np.eye(8)[at]) for at, label in enumerate("ab")}
-    for label, rows in classes.items():
-        enrol_rows(client, name, label, rows)
-    prototypes = {label: unit(rows.sum(axis=0)) for label, rows in classes.items()}
-    others = np.sort(np.concatenate([classes["a"] @ prototypes["b"], classes["b"] @ prototypes["a"]]))
-    found = {row["fpr"]: row["cosine"] for row in client.get(f"/v1/sets/{name}").json()["thresholds"]}
-    assert list(found) == [0.05, 0.1]  # 1 % of 40 examples is less than one
-    for fpr, cosine in found.items():
-        assert (others > cosine + 1e-6).sum() <= fpr * 40
-        assert (others > cosine - 1e-6).sum() + 1 > fpr * 39
-    asked = {"set": name, "k": 1}
-    result, same = (
-        client.post("/v1/classify", files=form(encode()), params={**asked, **limit}).json()["results"][0]
-        for limit in ({"fpr": 0.1}, {"threshold": found[0.1]})
-    )
-    assert result == same
-
-
-def test_thresholds_follow_the_examples(client, name):
-    enrol_rows(client, name, "a", np.eye(8)[[0] * 10])
-    assert client.get(f"/v1/sets/{name}").json()["thresholds"] == []  # one class: nothing to be mistaken for
-    enrol_rows(client, name, "b", unit(np.eye(8)[[1] * 10] + np.eye(8)[[0] * 10]))
-    before = client.get(f"/v1/sets/{name}").json()["thresholds"]
-    assert before[-1]["cosine"] == pytest.approx(0.5**0.5, abs=1e-6)
-    client.delete(f"/v1/sets/{name}/classes/b")
-    enrol_rows(client, name, "b", np.eye(8)[[1] * 10])
-    assert client.get(f"/v1/sets/{name}").json()["thresholds"][-1]["cosine"] == pytest.approx(0, abs=1e-6)
-
-
-def test_fpr_is_refused_where_a_set_has_too_few_examples(client, encode, name):
-    enrol(client, name, "a", encode())
-    response = client.post(f"/v1/classify?set={name}&fpr=0.05", files=form(encode()))
-    assert "no calibrated thresholds" in assert_error(response, 422, "invalid_parameter")

@@ -88,6 +88,11 @@ class Task:
         seed = str(self.seed)
         return {name: found["values"][seed] for name, found in cell["metrics"].items() if seed in found["values"]}
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether an earlier study has it, and this one has not begun it."""
+        return not self.run.exists() and bool(self.earlier)
+
     def record(self, name: str) -> dict[str, Any] | None:
         """What an evaluation found; None where it is not done, or was asked for otherwise."""
         path = self._file(name)
@@ -132,7 +137,7 @@ def _state(task: Task) -> str:
     if Run(task.run).finished:
         return f"trained, to evaluate: {', '.join(missing)}" if missing else "done"
     words = "begun" if (task.run / "recipe.yaml").is_file() else "to train"
-    if words == "to train" and task.earlier:
+    if task.elsewhere:
         return "done elsewhere"
     if task.failure.is_file():
         words += f", failed: {task.failure.read_text(encoding='utf-8').strip()}"
@@ -151,7 +156,7 @@ def work(study: Study, *, jobs: int, say: Callable[[str], None]) -> None:
         _in_processes(study, jobs)
         return
     for task in study.tasks():
-        if not task.run.exists() and task.earlier:
+        if task.elsewhere:
             continue
         with _claimed(task) as mine:
             if mine:

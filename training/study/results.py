@@ -11,7 +11,7 @@ from training.convergence import convergence
 from training.robustness.errors import with_baseline
 from training.run import Run
 from training.study.claims import judge, parse_test, quantities_of
-from training.study.driver import Study, Task, states
+from training.study.driver import Study, Task
 from training.study.grid import Claim, ConvergenceEvaluation, CorruptionEvaluation, Grid, ProbeEvaluation
 
 RULE = (
@@ -152,4 +152,4 @@ def _missing(
 
 def unfinished(study: Study) -> Sequence[Task]:
     """Tasks of which something is still to do."""
-    return [task for task, state in states(study) if not state.startswith("done")]
+    return [task for task in study.tasks() if not task.elsewhere and (not Run(task.run).finished or task.missing())]

@@ -88,15 +88,50 @@ class _ThreeStages(ProtoResNet):
         layer2: nn.Sequential
         layer3: nn.Sequential
 
-    def _build_stem(self, in_chans: int, channels: int, **dd: Any) -> None:
+    _first_reduction: int
+    """By how much the first stage makes images smaller; each after it halves them."""
+
+    def _build_backbone(
+        self,
+        block: Any,
+        layers: tuple[int, ...],
+        in_chans: int,
+        small_stem: int,
+        *,
+        stem_channels: int = 16,
+        channels: tuple[int, ...] = (16, 32, 64),
+        drop_path_rate: float = 0.0,
+        zero_init_last: bool = True,
+        **dd: Any,
+    ) -> None:
         nn.Module.__init__(self)
         self.in_chans = in_chans
         self.grad_checkpointing = False
-        self.conv1 = nn.Conv2d(in_chans, channels, 3, stride=1, padding=1, bias=False, **dd)
-        self.bn1 = nn.BatchNorm2d(channels, **dd)
+        self.conv1 = nn.Conv2d(in_chans, stem_channels, 3, stride=1, padding=1, bias=False, **dd)
+        self.bn1 = nn.BatchNorm2d(stem_channels, **dd)
         self.act1 = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity()
-        self.feature_info = [{"num_chs": channels, "reduction": 1, "module": "act1"}]
+        self.feature_info = [{"num_chs": stem_channels, "reduction": 1, "module": "act1"}]
+        stages = self._make_stages(block, layers, stem_channels, channels, drop_path_rate=drop_path_rate, **dd)
+        for (name, stage), width in zip(stages, channels, strict=True):
+            self.add_module(name, stage)
+            reduction = self._first_reduction * 2 ** (len(self.feature_info) - 1)
+            self.feature_info.append({"num_chs": width, "reduction": reduction, "module": name})
+        self.num_features = channels[-1]
+        self.init_weights(zero_init_last=zero_init_last)
+
+    def _make_stages(
+        self,
+        block: Any,
+        layers: tuple[int, ...],
+        before: int,
+        channels: tuple[int, ...],
+        *,
+        drop_path_rate: float,
+        **dd: Any,
+    ) -> list[tuple[str, nn.Module]]:
+        """Names, layer1 to layer3, and stages that take ``before`` channels and give ``channels``."""
+        raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the feature map of the last stage."""
@@ -155,32 +190,22 @@ class ProtoCifarResNet(_ThreeStages):
     Source: He et al. 2016, "Deep Residual Learning for Image Recognition", section 4.2 (shortcuts of option A).
     """
 
-    def _build_backbone(  # type: ignore[override]
-        self,
-        block: Any,
-        layers: tuple[int, ...],
-        in_chans: int,
-        small_stem: int,
-        *,
-        device: Any = None,
-        dtype: Any = None,
-        drop_path_rate: float = 0.0,
-        zero_init_last: bool = True,
-    ) -> None:
-        dd = {"device": device, "dtype": dtype}
-        channels = (16, 32, 64)
-        self._build_stem(in_chans, channels[0], **dd)
-        stages, info = make_blocks(
-            (block,) * 3, channels, layers, channels[0], norm_layer=nn.BatchNorm2d, drop_path_rate=drop_path_rate, **dd
-        )
-        for (name, stage), width in zip(stages, channels, strict=True):
+    _first_reduction = 1
+
+    def _make_stages(
+        self, block: Any, layers: tuple[int, ...], before: int, channels: tuple[int, ...], **kwargs: Any
+    ) -> list[tuple[str, nn.Module]]:
+        stages: list[tuple[str, nn.Module]]
+        stages, _ = make_blocks((block,) * 3, channels, layers, before, norm_layer=nn.BatchNorm2d, **kwargs)
+        for (_, stage), width in zip(stages, channels, strict=True):
             first: Any = stage[0]  # type: ignore[index]
             if first.downsample is not None:
                 first.downsample = PadShortcut(width // 2)
-            self.add_module(name, stage)
-        self.feature_info += [{**entry, "reduction": 2**stage} for stage, entry in enumerate(info)]
-        self.num_features = channels[-1]
-        self.init_weights(zero_init_last=zero_init_last)
+        return stages
+
+    def init_weights(self, zero_init_last: bool = True) -> None:
+        """As timm's ResNet, but for the blocks that widen."""
+        super().init_weights(zero_init_last=zero_init_last)
         for stage in (self.layer2, self.layer3):
             # With a zero scale, a channel that the shortcut pads with zeros would be 0 before its ReLU, and so without
             # a gradient for ever.
@@ -200,24 +225,20 @@ class ProtoResNet9(_ThreeStages):
     at the end of the first and the last, and the last feature map pooled by its maximum.
     """
 
-    def _build_backbone(  # type: ignore[override]
+    _first_reduction = 2
+
+    def _make_stages(
         self,
         block: Any,
         layers: tuple[int, ...],
-        in_chans: int,
-        small_stem: int,
+        before: int,
+        channels: tuple[int, ...],
         *,
-        stem_channels: int = 64,
-        channels: tuple[int, ...] = (128, 256, 512),
-        device: Any = None,
-        dtype: Any = None,
-        drop_path_rate: float = 0.0,
-        zero_init_last: bool = True,
-    ) -> None:
-        dd = {"device": device, "dtype": dtype}
-        self._build_stem(in_chans, stem_channels, **dd)
-        before = stem_channels
-        for stage, (width, blocks) in enumerate(zip(channels, layers, strict=True), start=1):
+        drop_path_rate: float,
+        **dd: Any,
+    ) -> list[tuple[str, nn.Module]]:
+        stages: list[tuple[str, nn.Module]] = []
+        for width, blocks in zip(channels, layers, strict=True):
             parts: dict[str, nn.Module] = {
                 "conv": nn.Conv2d(before, width, 3, padding=1, bias=False, **dd),
                 "pool": nn.MaxPool2d(2),
@@ -227,8 +248,6 @@ class ProtoResNet9(_ThreeStages):
             for index in range(blocks):
                 drop_path = DropPath(drop_path_rate) if drop_path_rate else None
                 parts[f"block{index}"] = block(width, width, drop_path=drop_path, **dd)
-            self.add_module(f"layer{stage}", nn.Sequential(OrderedDict(parts)))
-            self.feature_info.append({"num_chs": width, "reduction": 2**stage, "module": f"layer{stage}"})
+            stages.append((f"layer{len(stages) + 1}", nn.Sequential(OrderedDict(parts))))
             before = width
-        self.num_features = before
-        self.init_weights(zero_init_last=zero_init_last)
+        return stages
