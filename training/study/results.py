@@ -106,13 +106,16 @@ def _of_record(
 
 
 def _of_convergence(name: str, evaluation: ConvergenceEvaluation, run: Path, baseline: Path) -> dict[str, float]:
+    parts = {"targets": "", "baseline": "_as_baseline"}
     if not Run(baseline).finished:
-        return {}
+        # The targets are the same against any run.
+        baseline = run
+        del parts["baseline"]
     record = convergence([run], baseline, images=evaluation.images, smoothing=evaluation.smoothing)["runs"][0]
     return {
         # Left out, seeds that did not come there would make the others' mean look sooner.
         f"{name}_{metric}{ending}": 100 * (1 if reached["share"] is None else reached["share"])
-        for part, ending in (("targets", ""), ("baseline", "_as_baseline"))
+        for part, ending in parts.items()
         for metric, reached in record[part].items()
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
     assert "| not tested, because it is not here |" in text
     run = json.loads((study.out / "mine.nonl" / "seed1" / "run" / "result.json").read_bytes())
     assert run["command"].endswith("--data mine --out RUN --collapse_images both --seed 1")
+    assert_collapse_is_timed_without_a_baseline(grid, study)
 
 
 def assert_mce_is_the_ratio_to_the_baseline_of_the_same_seed(grid: Grid, study: Study) -> None:
@@ -171,6 +173,13 @@ def assert_mce_is_the_ratio_to_the_baseline_of_the_same_seed(grid: Grid, study: 
     assert mce() == pytest.approx(100 * (0.5 + 1.5) / 2)
     write("mine.ce", 0.5, 0.0)
     assert mce() is None
+
+
+def assert_collapse_is_timed_without_a_baseline(grid: Grid, study: Study) -> None:
+    shutil.rmtree(study.out / "mine.ce" / "seed1")
+    metrics = collect(grid, study)["cells"]["mine.nonl"]["metrics"]
+    assert set(metrics["convergence_inter_erank"]["values"]) == {"0", "1"}
+    assert set(metrics["convergence_inter_erank_as_baseline"]["values"]) == {"0"}
 
 
 def test_a_row_says_how_many_seeds_a_number_is_of(recipes: dict[str, str]) -> None:
