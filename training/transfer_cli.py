@@ -30,6 +30,8 @@ _NAME = click.option("--name", help="Tag of the new weights; <objective>_<data> 
 @click.option("--shots", type=click.IntRange(1), help="Training images of each class; all by default.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of their choice.")
 @click.option("--foreign", default="patches", show_default=True, help=FOREIGN_HELP)
+@click.option("--data-name", help="Of DATA, for the model card; its folder's name by default.")
+@click.option("--data-license", help="Of DATA, for the model card.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @click.option("--storage", type=click.Choice(["auto", "memory", "disk"]), default="auto", show_default=True)
 @click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True)
@@ -45,7 +47,8 @@ def fit(bundle: str, data: str, out: Path, name: str | None, foreign: str, **giv
     from training.transfer.fit import FitOptions
     from training.transfer.fit import fit as fit_bundle
 
-    shown = {key: str(given[key]) for key in ("features", "shots", "seed") if given[key] is not None}
+    told = ("features", "shots", "seed", "data_name", "data_license")
+    shown = {key.replace("_", "-"): str(given[key]) for key in told if given[key] is not None}
     command = recorded("fit", bundle, data, "BUNDLE", shown)
     options = FitOptions(foreign=None if foreign == "none" else foreign, **given)
     tag = name or tag_for("class_means", data)

@@ -6,7 +6,7 @@ import json
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class FitOptions:
         device: of torch.
         storage: see :func:`training.data.load_data`.
         on_bad_image: see :func:`training.data.load_data`.
+        data_name: of the data, for record and card; None: that of the folder or data set.
+        data_license: likewise.
     """
 
     features: FixedFeatures = "whitened"
@@ -56,6 +58,8 @@ class FitOptions:
     device: str = "cpu"
     storage: Storage = "auto"
     on_bad_image: OnBadImage = "fail"
+    data_name: str | None = None
+    data_license: str | None = None
 
 
 def fit(
@@ -95,6 +99,7 @@ def fit(
     storage = "disk" if options.shots and options.storage == "auto" else options.storage
     images = load_data(data, pretrained.preprocessing, storage=storage, on_bad_image=options.on_bad_image)
     images = with_shots(images, options.shots, seed=options.seed)
+    images = replace(images, name=options.data_name or images.name, license=options.data_license or images.license)
     foreign = load_foreign(options.foreign, pretrained.preprocessing)
     say(f"{images.name}: {len(images.train.labels)} images of {len(images.classes)} classes, one pass each")
     started = time.perf_counter()

@@ -131,6 +131,17 @@ def test_a_folder_without_splits_has_a_fifth_held_out(protozoo: Protozoo, colour
     assert Bundle.open(tmp_path / "bundle").record["data"]["test_images"] == 12
 
 
+def test_the_data_are_called_in_record_and_card_as_one_says(protozoo: Protozoo, colours: Path, tmp_path: Path) -> None:
+    out, stated = tmp_path / "bundle", ("--data-name", "Three colours", "--data-license", "CC0-1.0")
+    status, text, _ = protozoo("fit", SOURCE, "--data", colours, "--out", out, "--shots", 5, *stated)
+    assert status == 0
+    assert "Three colours: 15 images" in text
+    bundle = Bundle.open(out)
+    assert (bundle.record["data"]["name"], bundle.record["data"]["license"]) == ("Three colours", "CC0-1.0")
+    assert "--data-name 'Three colours' --data-license CC0-1.0" in bundle.record["command"]
+    assert "Three colours" in (out / "README.md").read_text()
+
+
 def test_mistakes_are_one_line_and_leave_nothing(protozoo: Protozoo, colours: Path, tmp_path: Path) -> None:
     taken = tmp_path / "taken"
     taken.mkdir()
