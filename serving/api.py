@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from serving.batcher import Embedded
 from serving.body import Form, read_form, read_json
+from serving.deadline import timeout
 from serving.errors import ServingError, busy
 from serving.given import PARTS, given_prototypes
 from serving.metrics import Metrics
@@ -23,11 +23,6 @@ from serving.prototypes import PrototypeSet
 from serving.query import check_names, classify_query, embed_format, verify_query
 from serving.runtime import Runtime, while_connected
 from serving.settings import Settings
-
-if sys.version_info >= (3, 11):
-    from asyncio import timeout
-else:
-    from async_timeout import timeout
 
 T = TypeVar("T")
 

@@ -147,7 +147,7 @@ async def _answer_set_error(_: Request, error: Exception) -> Response:
 
 
 async def _answer_gone(_: Request, error: Exception) -> Response:
-    # Nobody reads it, but without an answer BentoML's timeout middleware would hold the request until its timeout.
+    # Nobody reads it, but what has no answer would be an error of the service in its log.
     return error_response(ServingError("client_gone", "the client closed the connection"))
 
 

@@ -101,9 +101,11 @@ app = _App()
 
 if bentoml.server_context.worker_index:
     # BentoML's first process makes no server of uvicorn's, and needs no model.
+    from serving.deadline import replace_timeouts
     from serving.heads import bound_heads
 
     bound_heads()
+    replace_timeouts()
     app.load()
 
 # A container's loopback interface is reached by nobody; what it publishes is its host's choice.

@@ -15,7 +15,7 @@ DECODES = ("exact", "fast")
 LOGS = ("text", "json")
 MIB = 1 << 20
 TIMEOUT_SECONDS = 120
-"""BentoML's own timeout, a backstop: the app's shorter ones answer in the shape of every other error."""
+"""Of a whole request, a backstop: the shorter ones, of its parts, say what took so long."""
 PACKED = "packed-bundle"
 """Beside this package inside of a Bento: what to serve where the environment names nothing."""
 
