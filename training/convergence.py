@@ -111,9 +111,9 @@ def convergence(
         smoothing: see :func:`smoothed`.
 
     Returns:
-        "images", "over" ("step" where all runs count iterations, else "epoch"), "smoothing", "baseline", and "runs":
-        of each its "run", "label", "seed", "targets" and "baseline" (metric -> :class:`Reached`); a metric that was not
-        logged is left out.
+        "images", "over" ("step" where all runs count iterations, else "epoch"), "smoothing", "baseline" ("run",
+        "label", "final": metric -> value, "length" in iterations or epochs), and "runs": of each its "run", "label",
+        "seed", "targets" and "baseline" (metric -> :class:`Reached`); a metric that was not logged is left out.
 
     Raises:
         ProtozooError: a folder is no finished run, has other classes than another, or has logged no collapse.
@@ -129,23 +129,51 @@ def convergence(
             )
     over: Over = "step" if all("step" in row for run in both for row in run.rows) else "epoch"
     finals = {name: values[-1][1] for name in METRICS if (values := _points(reference, images, name, over))}
+    length = reference.rows[-1][over]
     labels = {run.path: group.label for group in grouped(runs) for run in group.runs}
     return {
         "images": images,
         "over": over,
         "smoothing": smoothing,
-        "baseline": {"run": baseline.name, "label": grouped([reference])[0].label, "final": finals},
+        "baseline": {
+            "run": baseline.name,
+            "label": grouped([reference])[0].label,
+            "final": finals,
+            "length": length,
+        },
         "runs": [
             {
                 "run": run.path.name,
                 "label": labels[run.path],
                 "seed": run.recipe.seed,
                 "targets": _of_run(run, _targets(run), images, over, run.rows[-1][over], smoothing),
-                "baseline": _of_run(run, finals, images, over, reference.rows[-1][over], smoothing),
+                "baseline": _of_run(run, finals, images, over, length, smoothing),
             }
             for run in runs
         ],
     }
+
+
+def values_reached(
+    path: Path, bounds: Mapping[str, float], *, images: Images, over: Over, total: float, smoothing: float = 0.0
+) -> dict[str, Any]:
+    """When a finished run came to given values: those of a baseline whose folder is not there, for instance.
+
+    Args:
+        path: folder of the run.
+        bounds: metric -> value.
+        images: as in :func:`convergence`.
+        over: what ``total`` counts.
+        total: of which the shares are.
+        smoothing: see :func:`smoothed`.
+
+    Returns:
+        Metric -> :class:`Reached`, as a mapping.
+
+    Raises:
+        ProtozooError: the folder is no finished run.
+    """
+    return _of_run(_finished(path), bounds, images, over, total, smoothing)
 
 
 def _of_run(

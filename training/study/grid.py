@@ -239,7 +239,8 @@ def _cells(block: Block, grid: Grid) -> Sequence[Cell]:
 
 
 def _check(grid: Grid, cells: Sequence[Cell]) -> None:
-    names = {cell.name for cell in cells}
+    evaluated = {cell.name: cell.evaluations for cell in cells}
+    names = set(evaluated)
     strangers = sorted(set(grid.fields) - {cell.data for cell in cells})
     if strangers:
         raise ProtozooError(f"{grid.name} has fields for the data {strangers[0]}, which no block trains on")
@@ -250,10 +251,12 @@ def _check(grid: Grid, cells: Sequence[Cell]) -> None:
             cell.load(cell.seeds[0])
         except RecipeError as error:
             raise ProtozooError(f"{cell.name}: {error}") from error
-        for evaluation in cell.evaluations.values():
+        for name, evaluation in cell.evaluations.items():
             baseline = getattr(evaluation, "baseline", None)
-            if baseline is not None and f"{cell.data}.{baseline}" not in names:
-                raise ProtozooError(f"the baseline {cell.data}.{baseline} is no cell of the grid")
+            if baseline is not None and name not in evaluated.get(f"{cell.data}.{baseline}", ()):
+                raise ProtozooError(
+                    f"{cell.name}: {name} is against {cell.data}.{baseline}, and no cell of that name has it too"
+                )
     for claim in grid.claims:
         if (claim.test is None) == (claim.not_tested is None):
             raise ProtozooError(f"{claim.claim!r}: give either test or not_tested")

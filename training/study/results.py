@@ -7,8 +7,8 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from training.convergence import convergence
-from training.robustness.errors import with_baseline
+from training.convergence import convergence, values_reached
+from training.robustness import CORRUPTIONS
 from training.run import Run
 from training.study.claims import judge, parse_test, quantities_of
 from training.study.driver import Study, Task
@@ -31,8 +31,10 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
     """
     tasks = {(task.cell.name, task.seed): task for task in study.all_tasks()}
     by_cell: dict[str, dict[str, dict[int, float]]] = {cell.name: {} for cell in study.cells}
+    found = {key: _of_task(task) for key, task in tasks.items()}
     for (name, seed), task in tasks.items():
-        for metric, value in _of_task(task, tasks).items():
+        metrics = {**found[name, seed], **_against_baselines(task, found)}
+        for metric, value in metrics.items():
             by_cell[name].setdefault(metric, {})[seed] = value
     return {
         "grid": grid.name,
@@ -78,46 +80,82 @@ def run_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _of_task(task: Task, tasks: Mapping[tuple[str, int], Task]) -> dict[str, float]:
+def _of_task(task: Task) -> dict[str, float]:
     run = Run(task.run)
     if not run.finished:
         return task.earlier
     found = run_metrics(run.read_result())
     for name, evaluation in task.cell.evaluations.items():
-        baseline = getattr(evaluation, "baseline", None)
-        other = None if baseline is None else tasks.get((f"{task.cell.data}.{baseline}", task.seed))
         if isinstance(evaluation, ConvergenceEvaluation):
-            found |= {} if other is None else _of_convergence(name, evaluation, task.run, other.run)
+            found |= _of_convergence(name, evaluation, task.run)
         elif (record := task.record(name)) is not None:
-            found |= _of_record(name, evaluation, record, other)
+            found |= _of_record(name, evaluation, record)
     return found
 
 
 def _of_record(
-    name: str, evaluation: ProbeEvaluation | CorruptionEvaluation, record: Mapping[str, Any], other: Task | None
+    name: str, evaluation: ProbeEvaluation | CorruptionEvaluation, record: Mapping[str, Any]
 ) -> dict[str, float]:
     if isinstance(evaluation, ProbeEvaluation):
         return {name: 100 * record["test_accuracy"], f"{name}_seconds": record["cost"]["seconds"]}
-    found = {name: 100 * record["mean_corruption_error"]}
-    baseline = other.record(name) if other is not None and name in other.cell.evaluations else None
-    if baseline is not None and all(sum(errors.values()) for errors in baseline["errors"].values()):
-        found[f"{name}_mce"] = 100 * with_baseline(record, baseline)["mce"]
-    return found
+    errors = {f"{name}_{corruption}": 100 * mean(found.values()) for corruption, found in record["errors"].items()}
+    return {name: 100 * record["mean_corruption_error"], **errors}
 
 
-def _of_convergence(name: str, evaluation: ConvergenceEvaluation, run: Path, baseline: Path) -> dict[str, float]:
-    parts = {"targets": "", "baseline": "_as_baseline"}
-    if not Run(baseline).finished:
-        # The targets are the same against any run.
-        baseline = run
-        del parts["baseline"]
-    record = convergence([run], baseline, images=evaluation.images, smoothing=evaluation.smoothing)["runs"][0]
+def _of_convergence(name: str, evaluation: ConvergenceEvaluation, run: Path) -> dict[str, float]:
+    """Against itself: when it came to the targets, and what another run is to be measured by."""
+    record = convergence([run], run, images=evaluation.images, smoothing=evaluation.smoothing)
+    return {
+        **_shares(name, record["runs"][0]["targets"], ""),
+        **{f"{name}_final_{metric}": value for metric, value in record["baseline"]["final"].items()},
+        f"{name}_length": record["baseline"]["length"],
+    }
+
+
+def _shares(name: str, reached: Mapping[str, Mapping[str, Any]], ending: str) -> dict[str, float]:
     return {
         # Left out, seeds that did not come there would make the others' mean look sooner.
-        f"{name}_{metric}{ending}": 100 * (1 if reached["share"] is None else reached["share"])
-        for part, ending in parts.items()
-        for metric, reached in record[part].items()
+        f"{name}_{metric}{ending}": 100 * (1 if found["share"] is None else found["share"])
+        for metric, found in reached.items()
     }
+
+
+def _against_baselines(task: Task, found: Mapping[tuple[str, int], Mapping[str, float]]) -> dict[str, float]:
+    """What takes numbers of another cell's run of the same seed, which may have been made elsewhere."""
+    metrics: dict[str, float] = {}
+    for name, evaluation in task.cell.evaluations.items():
+        if isinstance(evaluation, ProbeEvaluation) or evaluation.baseline is None:
+            continue
+        theirs = found.get((f"{task.cell.data}.{evaluation.baseline}", task.seed), {})
+        if isinstance(evaluation, CorruptionEvaluation):
+            metrics |= _mce(name, found[task.cell.name, task.seed], theirs)
+        elif Run(task.run).finished and f"{name}_length" in theirs:
+            metrics |= _as_baseline(name, evaluation, task.run, theirs)
+    return metrics
+
+
+def _mce(name: str, own: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
+    # Over severities, of which all have as many, a ratio of means is the benchmark's ratio of sums.
+    kinds = [f"{name}_{corruption}" for corruption in CORRUPTIONS if f"{name}_{corruption}" in own]
+    if not kinds or not all(theirs.get(kind) for kind in kinds):
+        return {}
+    return {f"{name}_mce": 100 * mean(own[kind] / theirs[kind] for kind in kinds)}
+
+
+def _as_baseline(
+    name: str, evaluation: ConvergenceEvaluation, run: Path, theirs: Mapping[str, float]
+) -> dict[str, float]:
+    record = convergence([run], run, images=evaluation.images)
+    start = f"{name}_final_"
+    reached = values_reached(
+        run,
+        {metric.removeprefix(start): value for metric, value in theirs.items() if metric.startswith(start)},
+        images=record["images"],
+        over=record["over"],
+        total=theirs[f"{name}_length"],
+        smoothing=evaluation.smoothing,
+    )
+    return _shares(name, reached, "_as_baseline")
 
 
 def _over_seeds(values: Mapping[int, float]) -> dict[str, Any]:

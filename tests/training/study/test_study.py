@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 import yaml
 
 from tests.training.runs import Protozoo
+from training.convergence import METRICS
 from training.recipe import Recipe
 from training.stop import StoppedError
 from training.study import Grid, Study, collect, load_grid, report, states, work
@@ -142,7 +144,8 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
         assert 0 <= metrics[name]["mean"] <= 100, name
     assert_mce_is_the_ratio_to_the_baseline_of_the_same_seed(grid, study)
     # Of one epoch, whatever is reached is reached at its end, and what is not counts as long.
-    assert {metrics[name]["mean"] for name in metrics if name.startswith("convergence_")} == {100}
+    shares = [f"convergence_{name}{ending}" for name in METRICS for ending in ("", "_as_baseline")]
+    assert {metrics[name]["mean"] for name in shares} == {100}
     assert [claim["verdict"] for claim in results["claims"]] == ["holds", "not tested", "not tested", "not tested"]
     text = (study.out / "results.md").read_text()
     assert text == report(grid, results)
@@ -152,7 +155,9 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
     assert "| not tested, because it is not here |" in text
     run = json.loads((study.out / "mine.nonl" / "seed1" / "run" / "result.json").read_bytes())
     assert run["command"].endswith("--data mine --out RUN --collapse_images both --seed 1")
-    assert_collapse_is_timed_without_a_baseline(grid, study)
+    results = collect(grid, study)
+    assert results["cells"]["mine.nonl"]["metrics"]["corruptions_mce"]["values"]["1"] == pytest.approx(100)
+    assert_a_baseline_may_have_been_trained_elsewhere(grid, study, results)
 
 
 def assert_mce_is_the_ratio_to_the_baseline_of_the_same_seed(grid: Grid, study: Study) -> None:
@@ -173,13 +178,21 @@ def assert_mce_is_the_ratio_to_the_baseline_of_the_same_seed(grid: Grid, study: 
     assert mce() == pytest.approx(100 * (0.5 + 1.5) / 2)
     write("mine.ce", 0.5, 0.0)
     assert mce() is None
+    write("mine.ce", 0.25, 0.6)
 
 
-def assert_collapse_is_timed_without_a_baseline(grid: Grid, study: Study) -> None:
+def assert_a_baseline_may_have_been_trained_elsewhere(grid: Grid, study: Study, results: dict[str, Any]) -> None:
+    relative = ("convergence_inter_erank_as_baseline", "corruptions_mce")
+
+    def values(here: Study) -> list[dict[str, float]]:
+        metrics = collect(grid, here)["cells"]["mine.nonl"]["metrics"]
+        assert set(metrics["convergence_inter_erank"]["values"]) == {"0", "1"}  # which no baseline is needed for
+        return [metrics[name]["values"] if name in metrics else {} for name in relative]
+
+    before = [results["cells"]["mine.nonl"]["metrics"][name]["values"] for name in relative]
     shutil.rmtree(study.out / "mine.ce" / "seed1")
-    metrics = collect(grid, study)["cells"]["mine.nonl"]["metrics"]
-    assert set(metrics["convergence_inter_erank"]["values"]) == {"0", "1"}
-    assert set(metrics["convergence_inter_erank_as_baseline"]["values"]) == {"0"}
+    assert values(study) == [{seed: value for seed, value in found.items() if seed == "0"} for found in before]
+    assert values(replace(study, earlier=results["cells"])) == [pytest.approx(found) for found in before]
 
 
 def test_a_row_says_how_many_seeds_a_number_is_of(recipes: dict[str, str]) -> None:
@@ -269,6 +282,15 @@ def test_what_another_process_is_at_is_left_to_it(
         ),
         ({"blocks": [{"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0, 0]}]}, "twice"),
         ({"fields": {"elsewhere": {"lr": 1}}}, "fields for the data elsewhere"),
+        (
+            {
+                "blocks": [
+                    {"data": "mine", "recipes": {"ce": "ce_digits"}, "seeds": [0]},
+                    {"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0], "evaluations": ["convergence"]},
+                ]
+            },
+            "mine.a: convergence is against mine.ce, and no cell of that name has it too",
+        ),
         ({"base": "nowhere"}, "no grid 'nowhere'"),
         ({"blocks": [{"data": "My-data", "recipes": {"a": "nonl_digits"}, "seeds": [0]}]}, "small letters"),
         ({"claims": [{"claim": "c", "source": "s", "theirs": "t"}]}, "either test or not_tested"),
