@@ -243,6 +243,16 @@ def test_a_training_that_fails_is_named_and_the_others_go_on(
     assert out.splitlines()[1] == "mine.nonl.right, seed 0: done"
 
 
+def test_grids_that_share_a_cell_train_it_alike() -> None:
+    """So that one folder serves both, and no run is made twice."""
+    found = {name: {cell.name: cell for cell in load_grid(name)[1]} for name in ("cpu", "long_tail")}
+    shared = sorted(set(found["cpu"]) & set(found["long_tail"]))
+    assert shared == [f"cifar10.{name}.lt100" for name in ("ce", "etf_dr", "nonl", "normface", "ntce")]
+    for name in shared:
+        cpu, tails = found["cpu"][name], found["long_tail"][name]
+        assert (cpu.recipe, cpu.fields) == (tails.recipe, tails.fields)
+
+
 def test_a_dry_run_writes_nothing(
     protozoo: Protozoo, grid_file: Callable[..., Path], colours: Path, tmp_path: Path
 ) -> None:
