@@ -57,7 +57,7 @@ def _percent(*path: str) -> Callable[[Mapping[str, Any]], str]:
 _COLUMNS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "objective": lambda config: str(config["protozoo"]["objective"]),
     "data": lambda config: str(config["protozoo"]["data"]["name"]),
-    "K, d": lambda config: f"{config['num_classes']}, {config['num_features']}",
+    "K, d": lambda config: f"{config['num_classes']}, {config['model_args']['embed_dim']}",
     "px": lambda config: str(config["pretrained_cfg"]["input_size"][-1]),
     "top-1, 95 % interval": _interval,
     "training top-1": _percent("metrics", "train_accuracy"),

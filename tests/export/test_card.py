@@ -94,6 +94,13 @@ def test_calibration_and_interval_are_the_records(config: dict[str, Any]) -> Non
     assert "calibration, robustness" not in card
 
 
+@pytest.mark.parametrize(("dim", "said"), [(8, True), (9, False)])
+def test_a_simplex_that_does_not_fit_is_said_not_to(config: dict[str, Any], dim: int, said: bool) -> None:
+    config["model_args"]["embed_dim"] = dim
+    card = render_card(config)
+    assert ("of a simplex, which 10 classes cannot be in 8 dimensions" in card) is said
+
+
 def test_no_temperature_is_named_where_none_is_the_best(config: dict[str, Any]) -> None:
     config["protozoo"]["metrics"]["test_calibration"]["scaling"] = None
     assert "No temperature fits" in render_card(config)

@@ -105,7 +105,8 @@ def test_what_a_record_does_not_have_is_a_dash_in_markdown():
     config = {
         "architecture": "insects_net",
         "num_classes": 3,
-        "num_features": 8,
+        "num_features": 16,
+        "model_args": {"embed_dim": 8},
         "pretrained_cfg": {"tag": "nonl", "input_size": [3, 64, 64]},
         "protozoo": {"objective": "nonl", "data": {"name": "beetles"}, "open_set": {"foreign": None}},
     }
