@@ -121,13 +121,7 @@ def convergence(
     runs, reference = [_finished(path) for path in paths], _finished(baseline)
     both = [*runs, reference]
     common_num_classes(both)
-    images = images or ("train" if all(_logged(run, "train") for run in both) else "test")
-    for run in both:
-        if not _logged(run, images):
-            raise ProtozooError(
-                f"{run.path} has logged no collapse of the {images} images: train with --collapse_images both"
-            )
-    over: Over = "step" if all("step" in row for run in both for row in run.rows) else "epoch"
+    images, over = _common(both, images)
     finals = {name: values[-1][1] for name in METRICS if (values := _points(reference, images, name, over))}
     length = reference.rows[-1][over]
     labels = {run.path: group.label for group in grouped(runs) for run in group.runs}
@@ -155,25 +149,37 @@ def convergence(
 
 
 def values_reached(
-    path: Path, bounds: Mapping[str, float], *, images: Images, over: Over, total: float, smoothing: float = 0.0
+    path: Path, bounds: Mapping[str, float], *, total: float, images: Images | None = None, smoothing: float = 0.0
 ) -> dict[str, Any]:
     """When a finished run came to given values: those of a baseline whose folder is not there, for instance.
 
     Args:
         path: folder of the run.
         bounds: metric -> value.
+        total: iterations that the shares are of (epochs, where the run does not count iterations).
         images: as in :func:`convergence`.
-        over: what ``total`` counts.
-        total: of which the shares are.
         smoothing: see :func:`smoothed`.
 
     Returns:
         Metric -> :class:`Reached`, as a mapping.
 
     Raises:
-        ProtozooError: the folder is no finished run.
+        ProtozooError: the folder is no finished run, or has logged no collapse.
     """
-    return _of_run(_finished(path), bounds, images, over, total, smoothing)
+    run = _finished(path)
+    images, over = _common([run], images)
+    return _of_run(run, bounds, images, over, total, smoothing)
+
+
+def _common(runs: Sequence[RunHistory], images: Images | None) -> tuple[Images, Over]:
+    """Whose collapse all runs have logged, and what all of them count."""
+    images = images or ("train" if all(_logged(run, "train") for run in runs) else "test")
+    for run in runs:
+        if not _logged(run, images):
+            raise ProtozooError(
+                f"{run.path} has logged no collapse of the {images} images: train with --collapse_images both"
+            )
+    return images, "step" if all("step" in row for run in runs for row in run.rows) else "epoch"
 
 
 def _of_run(

@@ -33,8 +33,7 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
     by_cell: dict[str, dict[str, dict[int, float]]] = {cell.name: {} for cell in study.cells}
     found = {key: _of_task(task) for key, task in tasks.items()}
     for (name, seed), task in tasks.items():
-        metrics = {**found[name, seed], **_against_baselines(task, found)}
-        for metric, value in metrics.items():
+        for metric, value in {**found[name, seed], **_against_baselines(task, found)}.items():
             by_cell[name].setdefault(metric, {})[seed] = value
     return {
         "grid": grid.name,
@@ -145,16 +144,10 @@ def _mce(name: str, own: Mapping[str, float], theirs: Mapping[str, float]) -> di
 def _as_baseline(
     name: str, evaluation: ConvergenceEvaluation, run: Path, theirs: Mapping[str, float]
 ) -> dict[str, float]:
-    record = convergence([run], run, images=evaluation.images)
     start = f"{name}_final_"
-    reached = values_reached(
-        run,
-        {metric.removeprefix(start): value for metric, value in theirs.items() if metric.startswith(start)},
-        images=record["images"],
-        over=record["over"],
-        total=theirs[f"{name}_length"],
-        smoothing=evaluation.smoothing,
-    )
+    finals = {metric.removeprefix(start): value for metric, value in theirs.items() if metric.startswith(start)}
+    total = theirs[f"{name}_length"]
+    reached = values_reached(run, finals, total=total, images=evaluation.images, smoothing=evaluation.smoothing)
     return _shares(name, reached, "_as_baseline")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -87,6 +88,8 @@ class _ThreeStages(ProtoResNet):
         layer1: nn.Sequential
         layer2: nn.Sequential
         layer3: nn.Sequential
+        # Each network's own method: names, layer1 to layer3, and stages, of block, layers, channels before, and theirs.
+        _make_stages: Callable[..., list[tuple[str, nn.Module]]]
 
     _first_reduction: int
     """By how much the first stage makes images smaller; each after it halves them."""
@@ -119,19 +122,6 @@ class _ThreeStages(ProtoResNet):
             self.feature_info.append({"num_chs": width, "reduction": reduction, "module": name})
         self.num_features = channels[-1]
         self.init_weights(zero_init_last=zero_init_last)
-
-    def _make_stages(
-        self,
-        block: Any,
-        layers: tuple[int, ...],
-        before: int,
-        channels: tuple[int, ...],
-        *,
-        drop_path_rate: float,
-        **dd: Any,
-    ) -> list[tuple[str, nn.Module]]:
-        """Names, layer1 to layer3, and stages that take ``before`` channels and give ``channels``."""
-        raise NotImplementedError
 
     def forward_features(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> the feature map of the last stage."""

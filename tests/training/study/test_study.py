@@ -14,78 +14,11 @@ import yaml
 
 from tests.training.runs import Protozoo
 from training.convergence import METRICS
-from training.recipe import Recipe
 from training.stop import StoppedError
 from training.study import Grid, Study, collect, load_grid, report, states, work
 from training.study.driver import _claimed
-from training.study.grid import Cell, shortened
-from zoo.errors import ProtozooError
 
 pytest.importorskip("corrupt_tta")
-
-
-@pytest.fixture(scope="module")
-def recipes(tiny: Callable[..., Recipe], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Short name -> file of a recipe."""
-    folder, found = tmp_path_factory.mktemp("recipes"), {}
-    for objective in ("ce", "nonl"):
-        path = folder / f"{objective}_colours.yaml"
-        fields = tiny(objective=objective, epochs=1, imbalance=0.5).model_dump(mode="json")
-        path.write_text(yaml.safe_dump(fields))
-        found[objective] = str(path)
-    return found
-
-
-def settings(recipes: dict[str, str]) -> dict[str, Any]:
-    return {
-        "name": "colours",
-        "blocks": [
-            {
-                "data": "mine",
-                "recipes": recipes,
-                "fields": {"collapse_images": "both"},
-                "seeds": [0, 1],
-                "evaluations": ["fixed", "transfer", "corruptions", "convergence"],
-            },
-            {"data": "absent", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0], "evaluations": ["fixed"]},
-        ],
-        "evaluations": {
-            "fixed": {"kind": "probe", "probe": "prototypes"},
-            "transfer": {"kind": "probe", "probe": "cached", "data": "digits", "options": {"epochs": 1, "shots": 5}},
-            "corruptions": {
-                "kind": "corruptions",
-                "images": 6,
-                "corruptions": ["gaussian_noise", "contrast"],
-                "severities": [5],
-                "baseline": "ce",
-            },
-            "convergence": {"kind": "convergence", "baseline": "ce"},
-        },
-        "tables": [{"title": "Accuracy", "columns": {"accuracy": "test", "transfer": "digits"}}],
-        "claims": [
-            {
-                "claim": "Something is above zero",
-                "source": "Table 1",
-                "theirs": "94.9",
-                "test": "mean(accuracy, mine.nonl) > 0",
-            },
-            {"claim": "Elsewhere", "source": "Table 2", "theirs": "1", "test": "mean(accuracy, absent.nonl) > 0"},
-            {"claim": "Of no metric", "source": "Table 3", "theirs": "1", "test": "mean(nothing, mine.ce) > 0"},
-            {"claim": "ImageNet", "source": "Table 4", "theirs": "1", "not_tested": "it is not here"},
-        ],
-    }
-
-
-@pytest.fixture
-def grid_file(recipes: dict[str, str], tmp_path: Path) -> Callable[..., Path]:
-    """grid_file(key=value, ...) -> the file of a grid."""
-
-    def write(**changes: Any) -> Path:
-        path = tmp_path / "grid.yaml"
-        path.write_text(yaml.safe_dump({**settings(recipes), **changes}, sort_keys=False))
-        return path
-
-    return write
 
 
 def stop_at(words: str) -> Callable[[str], None]:
@@ -195,8 +128,8 @@ def assert_a_baseline_may_have_been_trained_elsewhere(grid: Grid, study: Study, 
     assert values(replace(study, earlier=results["cells"])) == [pytest.approx(found) for found in before]
 
 
-def test_a_row_says_how_many_seeds_a_number_is_of(recipes: dict[str, str]) -> None:
-    grid = Grid.model_validate(settings(recipes))
+def test_a_row_says_how_many_seeds_a_number_is_of(settings: dict[str, Any]) -> None:
+    grid = Grid.model_validate(settings)
     full = {"mean": 93.456, "std": 0.5, "values": {"0": 93.0, "1": 93.9}}
     part = {"mean": 0.0123, "std": None, "values": {"1": 0.0123}}
     cell = {"seeds": [0, 1, 2], "metrics": {"accuracy": full, "transfer": part}}
@@ -243,16 +176,6 @@ def test_a_training_that_fails_is_named_and_the_others_go_on(
     assert out.splitlines()[1] == "mine.nonl.right, seed 0: done"
 
 
-def test_grids_that_share_a_cell_train_it_alike() -> None:
-    """So that one folder serves both, and no run is made twice."""
-    found = {name: {cell.name: cell for cell in load_grid(name)[1]} for name in ("cpu", "long_tail")}
-    shared = sorted(set(found["cpu"]) & set(found["long_tail"]))
-    assert shared == [f"cifar10.{name}.lt100" for name in ("ce", "etf_dr", "nonl", "normface", "ntce")]
-    for name in shared:
-        cpu, tails = found["cpu"][name], found["long_tail"][name]
-        assert (cpu.recipe, cpu.fields) == (tails.recipe, tails.fields)
-
-
 def test_a_dry_run_writes_nothing(
     protozoo: Protozoo, grid_file: Callable[..., Path], colours: Path, tmp_path: Path
 ) -> None:
@@ -274,47 +197,6 @@ def test_what_another_process_is_at_is_left_to_it(
         assert mine
         work(study, jobs=1, say=lambda line: None)
     assert done == ["mine.nonl, seed 0", "mine.ce, seed 1", "mine.nonl, seed 1"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"colour": 1}, "colour"),
-        ({"evaluations": {}}, "no evaluation 'fixed'"),
-        ({"evaluations": {"fixed": {"kind": "guess"}}}, "evaluations.fixed"),
-        ({"evaluations": {"f": {"kind": "probe", "probe": "prototypes", "options": {"lr": 1}}}}, "has no option lr"),
-        ({"evaluations": {"f": {"kind": "probe", "probe": "cached", "options": {"feature": 1}}}}, "no option feature"),
-        ({"evaluations": {"f": {"kind": "probe", "probe": "prototypes", "options": {"features": 1}}}}, "features must"),
-        ({"blocks": [{"data": "mine", "recipes": {"a": "nonl_nothing"}, "seeds": [0]}]}, "mine.a: "),
-        (
-            {"blocks": [{"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0], "fields": {"lr": -1}}]},
-            "lr = -1",
-        ),
-        ({"blocks": [{"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0, 0]}]}, "twice"),
-        ({"fields": {"elsewhere": {"lr": 1}}}, "fields for the data elsewhere"),
-        (
-            {
-                "blocks": [
-                    {"data": "mine", "recipes": {"ce": "ce_digits"}, "seeds": [0]},
-                    {"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0], "evaluations": ["convergence"]},
-                ]
-            },
-            "mine.a: convergence is against mine.ce, and no cell of that name has it too",
-        ),
-        ({"base": "nowhere"}, "no grid 'nowhere'"),
-        ({"blocks": [{"data": "My-data", "recipes": {"a": "nonl_digits"}, "seeds": [0]}]}, "small letters"),
-        ({"claims": [{"claim": "c", "source": "s", "theirs": "t"}]}, "either test or not_tested"),
-        (
-            {"claims": [{"claim": "c", "source": "s", "theirs": "t", "test": "mean(a, b.c) > 1"}]},
-            "b.c, which is no cell",
-        ),
-    ],
-)
-def test_a_mistake_in_a_grid_is_told_before_the_work(
-    grid_file: Callable[..., Path], changes: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ProtozooError, match=message):
-        load_grid(str(grid_file(**changes)))
 
 
 @pytest.mark.parametrize(
@@ -361,43 +243,6 @@ def test_a_report_of_what_is_done_trains_nothing(
     assert (status, out) == (0, f"written: {tmp_path / 'study' / 'results.md'}\n"), err
     assert sorted(path.name for path in (tmp_path / "study").iterdir()) == ["results.json", "results.md"]
     assert "not tested, because no training of mine.nonl is finished" in (tmp_path / "study" / "results.md").read_text()
-
-
-def test_milestones_move_with_the_epochs() -> None:
-    cell = Cell("d.x", "d", "nonl_digits", {"epochs": 20, "schedule": "step", "milestones": [10, 15]}, (0, 1), {})
-    (shorter,) = shortened([cell], epochs_factor=0.2)
-    assert shorter.load(1).epochs == 4
-    assert shorter.load(1).milestones == (2, 3)
-    assert shortened([cell]) == (cell,)
-
-
-def test_a_grid_on_another_says_only_what_is_different(tmp_path: Path) -> None:
-    path = tmp_path / "mine.yaml"
-    fields = {"digits": {"lr": 0.5, "embed_dim": 16}}
-    path.write_text(yaml.safe_dump({"base": "digits", "name": "wide", "epochs_factor": 2, "fields": fields}))
-    (grid, cells), (base, before) = load_grid(str(path)), load_grid("digits")
-    assert grid.name == "wide"
-    assert grid.claims == base.claims
-    assert [cell.name for cell in cells] == [cell.name for cell in before]
-    for cell, other in zip(cells, before, strict=True):
-        recipe = cell.load(0)
-        assert (recipe.lr, recipe.embed_dim) == (0.5, 16)
-        assert recipe.epochs == 2 * other.load(0).epochs
-
-
-def test_a_variant_is_over_the_fields_of_its_data() -> None:
-    found = {cell.name: cell.load(0) for cell in load_grid("gpu")[1]}
-    assert (found["cifar10.nonl.batch16"].batch_size, found["cifar10.nonl.batch16"].lr) == (16, 0.0125)
-    assert found["cifar10.nonl.lt100"].epochs == 192
-    assert found["cifar10.nonl"].batch_size == found["tiny.ce"].batch_size == 512
-    assert found["tiny.dynamic"].architecture == "proto_resnet18_64"
-
-
-@pytest.mark.parametrize("name", ["digits", "cpu", "gpu", "long_tail"])
-def test_the_grids_of_the_package_can_be_read(name: str) -> None:
-    grid, cells = load_grid(name)
-    assert grid.claims
-    assert cells
 
 
 def test_seeds_of_a_study_elsewhere_are_not_trained_again_and_count(
