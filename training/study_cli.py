@@ -94,9 +94,8 @@ def _cells(path: Path) -> dict[str, Any]:
 
     try:
         cells: dict[str, Any] = json.loads(path.read_bytes())["cells"]
-        return {
-            name: {key: cell[key] for key in ("data", "recipe", "fields", "metrics")} for name, cell in cells.items()
-        }
+        keys = ("data", "recipe", "fields", "evaluations", "metrics")
+        return {name: {key: cell[key] for key in keys} for name, cell in cells.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtozooError(f"{path} is no results.json of a study") from error
 

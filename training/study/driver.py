@@ -80,13 +80,26 @@ class Task:
 
     @property
     def earlier(self) -> dict[str, float]:
-        """Metrics from elsewhere, of the same recipe and fields; empty where this seed was not trained there."""
+        """Metrics from elsewhere, of the same recipe and fields; empty where this seed was not trained there.
+
+        Those of an evaluation that was asked for otherwise there are left out.
+        """
         cell = self.study.earlier.get(self.cell.name, {})
         fields = json.loads(json.dumps(dict(self.cell.fields)))
         if [cell.get(key) for key in ("data", "recipe", "fields")] != [self.cell.data, self.cell.recipe, fields]:
             return {}
+        others = {name for name in self.cell.evaluations if cell["evaluations"].get(name) != self.cell.asked(name)}
         seed = str(self.seed)
-        return {name: found["values"][seed] for name, found in cell["metrics"].items() if seed in found["values"]}
+        return {
+            metric: found["values"][seed]
+            for metric, found in cell["metrics"].items()
+            if seed in found["values"] and self._evaluation_of(metric) not in others
+        }
+
+    def _evaluation_of(self, metric: str) -> str | None:
+        """Which evaluation found a metric; None: the training itself."""
+        names = [name for name in self.cell.evaluations if metric == name or metric.startswith(f"{name}_")]
+        return max(names, key=len, default=None)
 
     @property
     def elsewhere(self) -> bool:
@@ -100,21 +113,17 @@ class Task:
             return None
         try:
             kept = json.loads(path.read_bytes())
-            return kept["record"] if kept["asked"] == self._asked(name) else None
+            return kept["record"] if kept["asked"] == self.cell.asked(name) else None
         except (ValueError, KeyError, TypeError) as error:
             raise ProtozooError(f"{path} is damaged ({error}): remove it, and the evaluation is done again") from error
 
     def keep(self, name: str, record: Mapping[str, Any]) -> None:
         """Write what an evaluation found."""
-        text = json.dumps({"asked": self._asked(name), "record": record}, indent=2)
+        text = json.dumps({"asked": self.cell.asked(name), "record": record}, indent=2)
         write_atomically(self._file(name), f"{text}\n".encode())
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.json"
-
-    def _asked(self, name: str) -> dict[str, Any]:
-        # The baseline is what it is compared with afterwards, and no part of the measurement.
-        return self.cell.evaluations[name].model_dump(mode="json", exclude={"baseline"})
 
     def missing(self) -> list[str]:
         """Evaluations that are still to do: those whose data are there, but for what the run itself has logged."""

@@ -144,6 +144,11 @@ class Cell:
         """The recipe of one training."""
         return load_recipe(self.recipe, {**self.fields, "seed": seed})
 
+    def asked(self, evaluation: str) -> dict[str, Any]:
+        """How an evaluation measures, for JSON: numbers of others are not its own."""
+        # The baseline is what it is compared with afterwards, and no part of the measurement.
+        return self.evaluations[evaluation].model_dump(mode="json", exclude={"baseline"})
+
 
 def load_grid(name_or_path: str) -> tuple[Grid, tuple[Cell, ...]]:
     """Read a grid, a file or the name of one inside the package, and check all that can be checked before the work.

@@ -24,10 +24,10 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
     """All results that are there.
 
     Returns:
-        "grid"; "cells": of each its "data", "recipe", "fields", "seeds" of the grid, and "metrics", name -> "mean",
-        "std" (None of one seed) and "values" by seed; "rule"; and "claims": of each what the grid says, and "verdict",
-        "because" and, where it was tested, what :func:`training.study.claims.judge` found. Accuracies and errors are
-        in percent, as are shares of a training (100 where the value was not reached by its end).
+        "grid"; "cells": of each its "data", "recipe", "fields", "seeds" and "evaluations" of the grid, and "metrics",
+        name -> "mean", "std" (None of one seed) and "values" by seed; "rule"; and "claims": of each what the grid says,
+        and "verdict", "because" and, where it was tested, what :func:`training.study.claims.judge` found. Accuracies
+        and errors are in percent, as are shares of a training (100 where the value was not reached by its end).
     """
     tasks = {(task.cell.name, task.seed): task for task in study.all_tasks()}
     by_cell: dict[str, dict[str, dict[int, float]]] = {cell.name: {} for cell in study.cells}
@@ -43,6 +43,7 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
                 "recipe": cell.recipe,
                 "fields": dict(cell.fields),
                 "seeds": list(cell.seeds),
+                "evaluations": {evaluation: cell.asked(evaluation) for evaluation in cell.evaluations},
                 "metrics": {metric: _over_seeds(values) for metric, values in by_cell[cell.name].items()},
             }
             for cell in study.cells

@@ -277,3 +277,26 @@ def test_earlier_results_that_are_none_are_refused(protozoo: Protozoo, tmp_path:
     path.write_text("[]")
     status, _, err = protozoo("study", "digits", "--out", tmp_path / "study", "--earlier", path)
     assert (status, err) == (2, f"protozoo: {path} is no results.json of a study\n")
+
+
+def test_a_number_of_an_evaluation_that_was_asked_otherwise_elsewhere_is_left_out(
+    protozoo: Protozoo, grid_file: Callable[..., Path], recipes: dict[str, str], colours: Path, tmp_path: Path
+) -> None:
+    def metrics(out: str, *more: Any, features: str) -> dict[str, Any]:
+        # Names of which one begins with the other.
+        names = ["fixed", "fixed_too"]
+        block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0], "evaluations": names}
+        options = {"fixed": {"features": "encoder"}, "fixed_too": {"features": features}}
+        asked = {name: {"kind": "probe", "probe": "prototypes", "options": options[name]} for name in names}
+        path = grid_file(blocks=[block], evaluations=asked, claims=[])
+        status, _, err = protozoo("study", path, "--data", f"mine={colours}", "--out", tmp_path / out, *more)
+        assert status == 0, err
+        results = json.loads((tmp_path / out / "results.json").read_bytes())
+        return dict(results["cells"]["mine.nonl"]["metrics"])
+
+    first = metrics("first", features="encoder")
+    assert {"accuracy", "fixed", "fixed_seconds", "fixed_too", "fixed_too_seconds"} <= first.keys()
+    earlier = ["--earlier", tmp_path / "first" / "results.json"]
+    assert metrics("same", *earlier, features="encoder") == first
+    other = metrics("other", *earlier, features="projection")
+    assert other == {name: found for name, found in first.items() if not name.startswith("fixed_too")}
