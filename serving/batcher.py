@@ -1,7 +1,7 @@
 """A greedy micro-batcher: whatever waits when the device becomes free is one batch.
 
 There is no timer: a lone request never waits for company, and under load batches fill themselves while the device is
-busy with the one before.
+busy with the one before. A device of several lanes works on as many batches at a time while there are images for all.
 """
 
 from __future__ import annotations
@@ -11,16 +11,18 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from queue import SimpleQueue
 from threading import Thread
 
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.engine import Outputs
 from serving.errors import ServingError, busy
+from serving.lane import Outputs
+from serving.line import Line
 
 logger = logging.getLogger(__name__)
+
+Run = Callable[[Sequence[NDArray[np.uint8]]], Outputs]
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,13 @@ class _Waiting:
 
 
 class Batcher:
-    """Brings the images of all requests to one device thread. Use as an async context manager.
+    """Brings the images of all requests to the device's threads. Use as an async context manager.
 
     Args:
-        run: the device; called in one thread with at most ``max_batch`` images.
+        run: the whole device; called with at most ``max_batch`` images, in one thread.
         shape: (H, W, 3) of every image.
+        lanes: parts of the device, each called in a thread of its own, beside each other and beside ``run``; they do
+            the work while there is an image for every one of them.
         max_batch: most images in one call.
         max_queue: most images that wait; more are refused as "busy".
         on_batch: told of every batch its seconds on the device, and the seconds that each of its images has waited.
@@ -56,33 +60,38 @@ class Batcher:
 
     def __init__(
         self,
-        run: Callable[[Sequence[NDArray[np.uint8]]], Outputs],
+        run: Run,
         shape: tuple[int, int, int],
         *,
+        lanes: Sequence[Run] = (),
         max_batch: int = 32,
         max_queue: int = 256,
         on_batch: Callable[[float, Sequence[float]], None] = lambda seconds, waited: None,
     ) -> None:
         self._run = run
+        self._lanes = tuple(lanes) or (run,)
         self._shape = shape
-        self._max_batch = max_batch
         self._max_queue = max_queue
         self._on_batch = on_batch
-        self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
+        self._line: Line[_Waiting] = Line(len(self._lanes), max_batch, gone=lambda item: item.future.done())
         self._unanswered: set[asyncio.Future[Embedded]] = set()
-        # Fed by a queue and not by an executor: it goes on with the next batch without waiting for the event loop.
-        self._device = Thread(target=self._work, name="device", daemon=True)
+        # Threads of their own and no executor: they go on with the next batch without waiting for the event loop.
+        self._threads = [
+            Thread(target=self._work, args=(lane,), name=f"device-{lane}", daemon=True)
+            for lane in range(len(self._lanes))
+        ]
 
     async def __aenter__(self) -> Batcher:
         self._loop = asyncio.get_running_loop()
-        self._device.start()
+        for thread in self._threads:
+            thread.start()
         self.ready = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
         self._end()
-        self._queue.put(None)
-        await self._loop.run_in_executor(None, self._device.join)
+        for thread in self._threads:
+            await self._loop.run_in_executor(None, thread.join)
 
     async def embed(self, images: Sequence[NDArray[np.uint8]]) -> list[Embedded]:
         """Embed images; all are taken or none. Cancelling the call drops those that still wait.
@@ -96,43 +105,34 @@ class Batcher:
                 raise ValueError(f"expected images of shape {self._shape}, got {image.shape}")
         if not self.ready:
             raise _not_ready()
-        if self._queue.qsize() + len(images) > self._max_queue:
-            raise busy(f"{self._queue.qsize()} images wait for the model")
+        if len(self._line) + len(images) > self._max_queue:
+            raise busy(f"{len(self._line)} images wait for the model")
         now = time.perf_counter()
         waiting = [_Waiting(image, self._loop.create_future(), now) for image in images]
         for item in waiting:
             self._unanswered.add(item.future)
             item.future.add_done_callback(self._unanswered.discard)
-            self._queue.put(item)
+        self._line.put(waiting)
         if len(waiting) == 1:
             return [await waiting[0].future]
         return list(await asyncio.gather(*(item.future for item in waiting)))
 
-    def _work(self) -> None:
-        """The device's thread: a batch after the other, until there is no more or the device fails."""
+    def _work(self, lane: int) -> None:
+        """A thread of the device: a batch after the other, until there is no more or the device fails."""
         try:
-            while batch := self._next():
+            while (taken := self._line.take(lane)) is not None:
+                batch, crowded = taken
                 started = time.perf_counter()
-                outputs = self._run([item.image for item in batch])
+                outputs = (self._lanes[lane] if crowded else self._run)([item.image for item in batch])
                 ended = time.perf_counter()
                 answers = [Embedded(*each) for each in zip(outputs.embeddings, outputs.cosines, strict=True)]
                 answered = list(zip(batch, answers, strict=True))
+                self._line.done(len(batch))  # before anybody who has an answer can send the next image
                 self._loop.call_soon_threadsafe(self._answer, answered, started, ended)
         except Exception:
             # Nothing restarts the device: readiness goes off, so that whoever watches it replaces this process.
             logger.exception("the model failed; the service is no longer ready")
             self._loop.call_soon_threadsafe(self._end)
-
-    def _next(self) -> list[_Waiting]:
-        """What waits, at most a batch, when there is something; empty at the end."""
-        batch: list[_Waiting] = []
-        while len(batch) < self._max_batch and not (batch and self._queue.empty()):
-            item = self._queue.get()
-            if item is None:
-                return []
-            if not item.future.done():  # else its client has gone
-                batch.append(item)
-        return batch
 
     def _answer(self, answered: list[tuple[_Waiting, Embedded]], started: float, ended: float) -> None:
         for item, answer in answered:
@@ -142,6 +142,7 @@ class Batcher:
 
     def _end(self) -> None:
         self.ready = False
+        self._line.close()
         for future in self._unanswered:
             if not future.done():
                 future.set_exception(_not_ready())

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.bound import BoundBatch
+from serving.cores import available_cores
+from serving.lane import EngineError, Lane, Outputs
 from zoo.bundle import Bundle, BundleError, ProtozooError
 
 GPU_SIZES = (1, 2, 4, 8, 16, 32)
 """Batch sizes that a GPU sees: each costs a search for kernels, so others are padded."""
 
 _CPU_IMAGES = 8
-# No image is much faster in company, and what a larger batch holds goes back to the system after every run, to be
-# brought in again page by page: a ResNet-18 loses by it at eight images of 224 pixels, and not at two.
+# No image of 224 pixels is faster in company, small ones are; what the largest batch needed stays with the session.
 _CPU_PIXELS = 2 * 224 * 224
+
+_MOST_LANES = 16
+_MOST_WEIGHTS = 256 << 20
+"""Bytes of a model with lanes: they take a second copy."""
 
 TOLERANCE = 1e-3
 """Largest difference from the golden outputs: a device rounds differently, another model does not."""
@@ -32,64 +36,60 @@ _OPTIONS = {
 }
 
 
-class EngineError(Exception):
-    """The device failed or gave numbers that are none: it cannot be trusted with the next batch either."""
-
-
-@dataclass(frozen=True)
-class Outputs:
-    """What the model says of a batch.
-
-    Attributes:
-        embeddings: float32 (N, d), unit rows.
-        cosines: float32 (N, K), with every prototype.
-    """
-
-    embeddings: NDArray[np.float32]
-    cosines: NDArray[np.float32]
-
-
 class Engine:
-    """A bundle's model in memory, checked against the bundle's golden outputs. Not for use by two threads at once.
+    """A bundle's model in memory, checked against the bundle's golden outputs.
 
     Args:
         bundle: what to run.
         device: "cpu" or "cuda".
         gpu: which one, counted from 0 among those that are visible.
+        lanes: make lanes, where the device has some.
+
+    Attributes:
+        max_batch: how many images the device takes at a time; more are run in parts.
 
     Raises:
         BundleError: the model cannot be loaded, or does not give the outputs that were recorded at export.
         ProtozooError: the device cannot be used; the message says what to install.
     """
 
-    def __init__(self, bundle: Bundle, device: str = "cpu", gpu: int = 0) -> None:
-        size = bundle.preprocessing.size
-        self._shape = (size, size, 3)
-        self._device, self._gpu = device, gpu
-        self._sizes = GPU_SIZES if device == "cuda" else _cpu_sizes(size)
-        self._session = _session(bundle, device, gpu)
-        self._batches: dict[int, BoundBatch] = {}
-        self._check_signature(bundle)
+    def __init__(self, bundle: Bundle, device: str = "cpu", gpu: int = 0, *, lanes: bool = False) -> None:
+        size, cores = bundle.preprocessing.size, available_cores()
+        sizes = GPU_SIZES if device == "cuda" else _cpu_sizes(size)
+
+        def lane(session: Any) -> Lane:
+            return Lane(session, sizes, (size, size, 3), device=device, gpu=gpu)
+
+        # Left to itself, ONNX Runtime has a thread for each of the machine's physical cores.
+        session = _session(bundle, device, gpu, threads=0 if cores == os.cpu_count() else cores)
+        self.max_batch = sizes[-1]
+        self._whole = lane(session)
+        self._check_signature(bundle, session)
         self._replay(bundle)
+        small = bundle.onnx_path.stat().st_size <= _MOST_WEIGHTS
+        self._lanes: list[Lane] = []
+        if lanes and small and device == "cpu" and 1 < cores <= _MOST_LANES:
+            shared = _session(bundle, device, gpu, threads=1)
+            self._lanes = [lane(shared) for _ in range(cores)]
+
+    @property
+    def lanes(self) -> tuple[Callable[[Sequence[NDArray[np.uint8]]], Outputs], ...]:
+        """Each as :meth:`run`, but on one core; they may work beside each other and beside ``run``.
+
+        Threads that share an operator wait for the slowest of them, again and again: lanes do more, where every one has
+        an image. There are none of a GPU, of one core or more than 16, and of a model of more than 256 MiB.
+        """
+        return tuple(lane.run for lane in self._lanes)
 
     @property
     def provider(self) -> str:
         """ONNX Runtime's name of what computes."""
-        name: str = self._session.get_providers()[0]
-        return name
-
-    @property
-    def max_batch(self) -> int:
-        """How many images the device takes at a time; more are run in parts."""
-        return self._sizes[-1]
+        return self._whole.provider
 
     def warm_up(self) -> None:
         """Run what must have been run once, so that no request pays for a first time; the golden images were a part."""
-        # The CPU searches for nothing; the largest size makes its memory grow to where it will be.
-        sizes = (1, self.max_batch) if self._device == "cpu" else self._sizes
-        for size in sizes:
-            if size not in self._batches:
-                self.run([np.zeros(self._shape, np.uint8)] * size)
+        for lane in (self._whole, *self._lanes[:1]):  # lanes share a session
+            lane.warm_up()
 
     def run(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
         """Embed images, each uint8 (H, W, 3), one or more. Not for two threads at a time.
@@ -97,30 +97,12 @@ class Engine:
         Raises:
             EngineError: the device failed, or an output is NaN or infinite.
         """
-        parts = [self._run_part(part) for part in _chunks(images, self.max_batch)]
-        return Outputs(
-            np.concatenate([part.embeddings for part in parts]), np.concatenate([part.cosines for part in parts])
-        )
+        return self._whole.run(images)
 
-    def _run_part(self, images: Sequence[NDArray[np.uint8]]) -> Outputs:
-        size = next(size for size in self._sizes if size >= len(images))
-        try:
-            embeddings, cosines = self._bound(size).run(images)
-        except Exception as error:  # ONNX Runtime's own classes have no public common base
-            raise EngineError(f"ONNX Runtime failed on {self.provider}: {error}") from error
-        if not (np.isfinite(embeddings).all() and np.isfinite(cosines).all()):
-            raise EngineError(f"the model gave NaN or infinite numbers on {self.provider}")
-        return Outputs(embeddings, cosines)
-
-    def _bound(self, size: int) -> BoundBatch:
-        if size not in self._batches:
-            self._batches[size] = BoundBatch(self._session, size, self._shape, device=self._device, gpu=self._gpu)
-        return self._batches[size]
-
-    def _check_signature(self, bundle: Bundle) -> None:
+    def _check_signature(self, bundle: Bundle, session: Any) -> None:
         size = bundle.preprocessing.size
-        inputs = [(node.name, node.type, list(node.shape[1:])) for node in self._session.get_inputs()]
-        outputs = {node.name for node in self._session.get_outputs()}
+        inputs = [(node.name, node.type, list(node.shape[1:])) for node in session.get_inputs()]
+        outputs = {node.name for node in session.get_outputs()}
         if inputs != [("images", "tensor(uint8)", [size, size, 3])] or not {"embeddings", "cosines"} <= outputs:
             raise BundleError(
                 f"{bundle.onnx_path} must take uint8 `images` (N, {size}, {size}, 3) and give `embeddings` and "
@@ -158,16 +140,12 @@ def _cpu_sizes(side: int) -> tuple[int, ...]:
     return tuple(range(1, min(_CPU_IMAGES, max(1, _CPU_PIXELS // side**2)) + 1))
 
 
-def _chunks(images: Sequence[NDArray[np.uint8]], largest: int) -> Iterator[Sequence[NDArray[np.uint8]]]:
-    for start in range(0, len(images), largest):
-        yield images[start : start + largest]
-
-
-def _session(bundle: Bundle, device: str, gpu: int) -> Any:
+def _session(bundle: Bundle, device: str, gpu: int, *, threads: int) -> Any:
     if device == "cuda" and hasattr(onnxruntime, "preload_dlls"):
         onnxruntime.preload_dlls()
     options = onnxruntime.SessionOptions()
-    options.enable_cpu_mem_arena = False  # it keeps what the largest batch once needed
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False  # or every batch size would reserve what it needs, for itself
     # Spinning threads would take the cores from decoding.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if device == "cuda" and _PROVIDERS[device] not in onnxruntime.get_available_providers():

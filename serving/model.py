@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from serving.engine import Engine
+from serving.memory import give_back_what_is_large
 from serving.settings import Settings
 from zoo.bundle import Bundle, find
 
@@ -23,7 +24,8 @@ def load(settings: Settings) -> Model:
     Raises:
         ProtozooError: the bundle or the device cannot be used.
     """
+    give_back_what_is_large()
     bundle = Bundle.open(find(settings.bundle))
-    engine = Engine(bundle, settings.device, settings.gpu)
+    engine = Engine(bundle, settings.device, settings.gpu, lanes=True)
     engine.warm_up()
     return Model(bundle, engine)

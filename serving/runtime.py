@@ -65,6 +65,7 @@ class Runtime:
         batcher = Batcher(
             engine.run,
             (size, size, 3),
+            lanes=engine.lanes,
             max_batch=engine.max_batch,
             max_queue=settings.max_queue,
             on_batch=metrics.observe_batch,

@@ -233,8 +233,9 @@ def _embedder(bundle: Bundle, settings: Settings) -> Embed:
     from numpy.typing import NDArray
 
     from serving.decoder import Decoder
-    from serving.engine import Engine, EngineError
+    from serving.engine import Engine
     from serving.errors import ServingError
+    from serving.lane import EngineError
     from zoo.bundle import ProtozooError
 
     engine = Engine(bundle)

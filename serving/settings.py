@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from serving.cores import available_cores
 from zoo.bundle import ProtozooError
 
 DEVICES = ("cpu", "cuda")
@@ -55,7 +56,7 @@ class Settings:
     max_images: int = 64
     max_requests: int = 128
     max_queue: int = 256
-    decode_threads: int = min(os.cpu_count() or 1, 16)
+    decode_threads: int = min(available_cores(), 16)
     body_seconds: int = 30
     answer_seconds: int = 30
     database: str = field(default="", repr=False)

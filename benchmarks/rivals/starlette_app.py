@@ -19,10 +19,10 @@ from zoo.bundle import Bundle
 
 
 def make_app(bundle: Bundle) -> Starlette:
-    engine, decoder = Engine(bundle), decoder_of(bundle)
+    engine, decoder = Engine(bundle, lanes=True), decoder_of(bundle)
     engine.warm_up()
     size = bundle.preprocessing.size
-    batcher = Batcher(engine.run, (size, size, 3), max_batch=engine.max_batch)
+    batcher = Batcher(engine.run, (size, size, 3), lanes=engine.lanes, max_batch=engine.max_batch)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

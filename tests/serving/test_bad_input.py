@@ -12,7 +12,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.app import create_app
-from serving.engine import Engine, EngineError
+from serving.engine import Engine
+from serving.lane import EngineError, Lane
 from serving.settings import Settings
 from tests.serving.talk import JPEG, ROUTES, assert_error, form, in_process, post
 from tests.tiny_bundle import make_tiny_bundle
@@ -238,8 +239,8 @@ def test_row_23_wrong_method(client, path, method, allow):
 
 def test_row_26_a_full_service_says_when_to_come_back(bundle, encode, monkeypatch):
     go = threading.Event()
-    run = Engine.run
-    monkeypatch.setattr(Engine, "run", lambda self, images: go.wait(10) and run(self, images))
+    run = Lane.run
+    monkeypatch.setattr(Lane, "run", lambda self, images: go.wait(10) and run(self, images))
     monkeypatch.setattr(Engine, "_replay", lambda self, bundle: None)
     monkeypatch.setattr(Engine, "warm_up", lambda self: None)
 

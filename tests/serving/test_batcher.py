@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from serving.batcher import Batcher
-from serving.engine import Engine, EngineError, Outputs
+from serving.engine import Engine
 from serving.errors import ServingError
+from serving.lane import EngineError, Outputs
 
 SHAPE = (8, 8, 3)
 
@@ -132,7 +133,7 @@ def test_nothing_is_kept_of_a_request_that_was_answered_or_given_up():
             await asyncio.sleep(0)
             gone.cancel()
             await asyncio.sleep(0.05)
-            return batcher._unanswered, batcher._queue.qsize()
+            return batcher._unanswered, len(batcher._line)
 
     assert asyncio.run(scenario()) == (set(), 0)
 
@@ -154,6 +155,49 @@ def test_the_device_goes_on_while_the_event_loop_is_busy():
             return batches
 
     assert asyncio.run(scenario()) == 3
+
+
+def test_a_lone_image_has_the_whole_device_and_several_a_lane_each():
+    whole, lanes = Device(held=True), [Device(held=True), Device(held=True)]
+
+    async def scenario():
+        async with Batcher(whole, SHAPE, lanes=lanes, max_batch=4) as batcher:
+            calls = [asyncio.ensure_future(batcher.embed([image(0)]))]
+            await asyncio.sleep(0.02)
+            assert (whole.batches, [lane.batches for lane in lanes]) == ([[0]], [[], []])
+            calls += [asyncio.ensure_future(batcher.embed([image(1)]))]
+            await asyncio.sleep(0.02)  # while the whole device is at the first, the second lane is at the next
+            assert [lane.batches for lane in lanes] == [[], [[1]]]
+            calls += [asyncio.ensure_future(batcher.embed([image(i)])) for i in (2, 3, 4, 5)]
+            await asyncio.sleep(0.02)
+            whole.go.set()
+            await asyncio.sleep(0.02)  # of four that wait, a lane takes its half
+            assert [lane.batches for lane in lanes] == [[[2, 3]], [[1]]]
+            for lane in lanes:
+                lane.go.set()
+            results = await asyncio.gather(*calls)
+            assert value_of((await batcher.embed([image(6)]))[0]) == 6
+        return [value_of(one) for (one,) in results]
+
+    assert asyncio.run(scenario()) == [0, 1, 2, 3, 4, 5]
+    # The last of those that wait may be a lone one too, if everybody else is done.
+    assert (whole.batches[0], whole.batches[-1]) == ([0], [6])
+    assert sorted(value for device in (whole, *lanes) for batch in device.batches for value in batch) == list(range(7))
+
+
+def test_a_lost_lane_ends_readiness_though_others_work():
+    whole, lanes = Device(), [Device(held=True), Device(fail_at=1)]
+
+    async def scenario():
+        async with Batcher(whole, SHAPE, lanes=lanes, max_batch=1) as batcher:
+            calls = [batcher.embed([image(i)]) for i in range(8)]
+            threading.Timer(0.1, lanes[0].go.set).start()
+            results = await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 5)
+            return batcher.ready, [getattr(result, "code", None) for result in results]
+
+    ready, codes = asyncio.run(scenario())
+    assert not ready
+    assert "not_ready" in codes
 
 
 def test_an_image_of_another_shape_fails_alone():

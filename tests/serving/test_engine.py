@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import onnxruntime
 import pytest
 
 from serving.bound import BoundBatch
-from serving.engine import GPU_SIZES, Engine, EngineError, _cpu_sizes
+from serving.engine import GPU_SIZES, Engine, _cpu_sizes
+from serving.lane import EngineError
 from tests.tiny_bundle import make_tiny_bundle
 from zoo.bundle import BundleError, ProtozooError
 
@@ -48,8 +52,8 @@ def device(engine, monkeypatch):
             seen.append((self.size, len(images), self._input.shape()))
             return super().run(images)
 
-    monkeypatch.setattr("serving.engine.BoundBatch", Recorded)
-    monkeypatch.setattr(engine, "_batches", {})
+    monkeypatch.setattr("serving.lane.BoundBatch", Recorded)
+    monkeypatch.setattr(engine._whole, "_batches", {})
     return seen
 
 
@@ -66,7 +70,7 @@ def test_the_larger_the_images_the_fewer_the_cpu_takes_at_a_time(side, largest):
 
 
 def test_a_gpu_sees_few_sizes_and_others_are_padded(engine, device, monkeypatch):
-    monkeypatch.setattr(engine, "_sizes", GPU_SIZES)
+    monkeypatch.setattr(engine._whole, "_sizes", GPU_SIZES)
     alone = engine.run(noise(1))
     for count in range(1, 40):
         outputs = engine.run(noise(count))
@@ -82,11 +86,65 @@ def test_warm_up_runs_the_largest_size_and_on_a_gpu_all(engine, device, monkeypa
     device.clear()
     engine.warm_up()  # a size that was run, by the golden images too, is warm
     assert not device
-    monkeypatch.setattr(engine, "_batches", {})
-    monkeypatch.setattr(engine, "_device", "cuda")
-    monkeypatch.setattr(engine, "_sizes", GPU_SIZES)
+    monkeypatch.setattr(engine._whole, "_batches", {})
+    monkeypatch.setattr(engine._whole, "_device", "cuda")
+    monkeypatch.setattr(engine._whole, "_sizes", GPU_SIZES)
     engine.warm_up()
     assert [(size, count) for size, count, _ in device] == [(size, size) for size in GPU_SIZES]
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """cores(n): so many are there."""
+    return lambda count: monkeypatch.setattr("serving.engine.available_cores", lambda: count)
+
+
+def test_every_core_has_a_lane_and_all_may_work_at_once(bundle, cores):
+    cores(3)
+    engine = Engine(bundle, lanes=True)
+    engine.warm_up()
+    images = [noise(count, seed=count) for count in range(1, 13)]
+    expected = [engine.run(some) for some in images]
+    assert len(engine.lanes) == 3
+
+    def work(run):
+        return [run(some) for some in images * 20]
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(work, [engine.run, *engine.lanes]))
+    for outputs in found:
+        for one, other in zip(outputs, expected * 20, strict=True):
+            np.testing.assert_allclose(one.embeddings, other.embeddings, atol=1e-6)
+            np.testing.assert_allclose(one.cosines, other.cosines, atol=1e-6)
+
+
+def test_a_lane_has_one_thread_and_the_whole_device_the_cores_that_there_are(bundle, cores, monkeypatch):
+    seen, real = [], onnxruntime.InferenceSession
+
+    def session(path, options, providers):
+        seen.append(options.intra_op_num_threads)
+        return real(path, options, providers=providers)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    cores(3)
+    Engine(bundle, lanes=True)
+    assert seen == [3, 1]
+    seen.clear()
+    cores(os.cpu_count())
+    Engine(bundle)
+    assert seen == [0]
+
+
+def test_there_are_no_lanes_where_nothing_would_be_gained(bundle, cores, monkeypatch):
+    cores(4)
+    assert len(Engine(bundle, lanes=True).lanes) == 4
+    assert Engine(bundle).lanes == ()
+    monkeypatch.setattr("serving.engine._MOST_WEIGHTS", bundle.onnx_path.stat().st_size - 1)
+    assert Engine(bundle, lanes=True).lanes == ()
+    monkeypatch.undo()
+    for count in (1, 17):
+        cores(count)
+        assert Engine(bundle, lanes=True).lanes == ()
 
 
 def test_what_an_earlier_batch_left_in_the_buffers_changes_no_answer(engine):
