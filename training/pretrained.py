@@ -9,6 +9,8 @@ from typing import Any
 
 import torch
 
+from training.data import ImageData, Storage, load_data
+from training.long_tail import with_long_tail
 from zoo.bundle import Bundle, Preprocessing, find
 from zoo.errors import ProtozooError
 from zoo.files import sha256_of
@@ -58,6 +60,21 @@ class Pretrained:
             return self.model.to(device).to(memory_format=torch.channels_last)
         except (RuntimeError, AssertionError) as error:
             raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
+
+    def load(self, data: str, storage: Storage = "auto") -> ImageData:
+        """Data, as the model takes them: of its own classes what it was trained on, long-tailed where that was.
+
+        Args:
+            data: as for :func:`training.data.load_data`, of any classes.
+            storage: where the images are kept.
+
+        Raises:
+            DataError: the data cannot be read.
+        """
+        images = load_data(data, self.preprocessing, storage=storage)
+        if images.classes != self.labels:
+            return images
+        return with_long_tail(images, self.recipe.get("imbalance", 1.0), seed=self.recipe.get("seed", 0))
 
     @property
     def lineage(self) -> dict[str, Any]:

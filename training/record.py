@@ -64,7 +64,7 @@ def record(
     measured = measure(model, train_outputs, test_outputs, data, preprocessing, foreign)
     measured["metrics"]["test_accuracy_by_readout"] = {name: found.accuracy() for name, found in by_readout.items()}
     if recipe.imbalance < 1:
-        measured["metrics"]["test_accuracy_long_tail"] = _of_the_tail(data, by_readout)
+        measured["metrics"]["test_accuracy_long_tail"] = long_tail_record(data, by_readout)
     pictures = card_pictures(test_outputs, prototypes_of(model), data.classes, measured["metrics"]["test_calibration"])
     result = {
         **described,
@@ -147,7 +147,8 @@ def _readout(recipe: Recipe) -> dict[str, str]:
     return {"kind": "cosine"}
 
 
-def _of_the_tail(data: ImageData, by_readout: Mapping[str, Outputs]) -> dict[str, Any]:
+def long_tail_record(data: ImageData, by_readout: Mapping[str, Outputs]) -> dict[str, Any]:
+    """See :func:`training.tails.tail_record`; readout -> outputs for the test images."""
     count = len(data.classes)
     accuracies = {name: _class_accuracies(outputs, count) for name, outputs in by_readout.items()}
     return tail_record(np.bincount(data.train.labels, minlength=count), accuracies)

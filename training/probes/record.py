@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
-from training.data import ImageData, Storage, load_data
+from training.data import ImageData
 from training.few_shot import with_shots
-from training.long_tail import with_long_tail
 from training.pretrained import Pretrained, open_pretrained
 from training.probes.closed_form import FixedFeatures
 from training.probes.probing import Probe, fixed_prototypes, probe_cached, probe_linear, top1_accuracy
@@ -83,7 +82,7 @@ def _measured(
 ) -> dict[str, Any]:
     pretrained.to(device)
     # Of few shots most images are not read at all.
-    images = with_shots(_load(pretrained, data, "disk" if shots else "auto"), shots, seed=seed)
+    images = with_shots(pretrained.load(data, "disk" if shots else "auto"), shots, seed=seed)
     probe = make(images)
     return {
         "model": pretrained.name,
@@ -94,11 +93,3 @@ def _measured(
         "test_accuracy": top1_accuracy(probe, pretrained.model, images.test, pretrained.preprocessing),
         "cost": {**asdict(probe.cost), "device": device},
     }
-
-
-def _load(pretrained: Pretrained, data: str, storage: Storage) -> ImageData:
-    images = load_data(data, pretrained.preprocessing, storage=storage)
-    if images.classes != pretrained.labels:
-        return images
-    recipe = pretrained.recipe
-    return with_long_tail(images, recipe.get("imbalance", 1.0), seed=recipe.get("seed", 0))

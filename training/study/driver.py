@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from training.options import Options
 from training.run import Run
 from training.stop import StoppedError, stop_on_signals
-from training.study.grid import Cell, ConvergenceEvaluation, CorruptionEvaluation, ProbeEvaluation
+from training.study.grid import Cell, ConvergenceEvaluation, CorruptionEvaluation, ProbeEvaluation, ReadoutEvaluation
 from zoo.errors import ProtozooError
 from zoo.files import write_atomically
 
@@ -225,6 +225,10 @@ def _evaluate(task: Task, name: str) -> dict[str, Any]:
     evaluation, study = task.cell.evaluations[name], task.study
     if isinstance(evaluation, ProbeEvaluation):
         return _probe(task, evaluation, study.data[evaluation.data or task.cell.data])
+    if isinstance(evaluation, ReadoutEvaluation):
+        from training.readout_record import record_readout
+
+        return record_readout(str(task.run), study.data[task.cell.data], prior=evaluation.prior, device=study.device)
     assert isinstance(evaluation, CorruptionEvaluation)
     from training.robustness.record import CorruptionOptions, record_corruptions
 

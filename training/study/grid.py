@@ -62,6 +62,13 @@ class CorruptionEvaluation(_Strict):
     baseline: str | None = Field(default=None, description="cell of the same data, after its dot, for mCE")
 
 
+class ReadoutEvaluation(_Strict):
+    """NTCE or NONL read out by Bayes' rule, as in :mod:`training.readout`."""
+
+    kind: Literal["readout"]
+    prior: Literal["training", "uniform"] = Field(description="class frequencies to expect")
+
+
 class ConvergenceEvaluation(_Strict):
     """How soon collapse was reached, from what the training has logged."""
 
@@ -72,7 +79,7 @@ class ConvergenceEvaluation(_Strict):
 
 
 Evaluation = Annotated[
-    ProbeEvaluation | CorruptionEvaluation | ConvergenceEvaluation,
+    ProbeEvaluation | CorruptionEvaluation | ReadoutEvaluation | ConvergenceEvaluation,
     Field(discriminator="kind"),
 ]
 
@@ -138,7 +145,7 @@ class Cell:
     recipe: str
     fields: Mapping[str, Any]
     seeds: tuple[int, ...]
-    evaluations: Mapping[str, ProbeEvaluation | CorruptionEvaluation | ConvergenceEvaluation]
+    evaluations: Mapping[str, Evaluation]
 
     def load(self, seed: int) -> Recipe:
         """The recipe of one training."""

@@ -12,7 +12,14 @@ from training.robustness import CORRUPTIONS
 from training.run import Run
 from training.study.claims import judge, parse_test, quantities_of
 from training.study.driver import Study, Task
-from training.study.grid import Claim, ConvergenceEvaluation, CorruptionEvaluation, Grid, ProbeEvaluation
+from training.study.grid import (
+    Claim,
+    ConvergenceEvaluation,
+    CorruptionEvaluation,
+    Grid,
+    ProbeEvaluation,
+    ReadoutEvaluation,
+)
 
 RULE = (
     "A claim holds where the margin by which its inequality is met is larger than twice the margin's standard error: "
@@ -94,10 +101,14 @@ def _of_task(task: Task) -> dict[str, float]:
 
 
 def _of_record(
-    name: str, evaluation: ProbeEvaluation | CorruptionEvaluation, record: Mapping[str, Any]
+    name: str, evaluation: ProbeEvaluation | CorruptionEvaluation | ReadoutEvaluation, record: Mapping[str, Any]
 ) -> dict[str, float]:
     if isinstance(evaluation, ProbeEvaluation):
         return {name: 100 * record["test_accuracy"], f"{name}_seconds": record["cost"]["seconds"]}
+    if isinstance(evaluation, ReadoutEvaluation):
+        thirds = record["long_tail"]["by_readout"]["bayes"]["by_thirds"]
+        found = {f"{name}_{third}_third": 100 * row["accuracy"] for third, row in thirds.items()}
+        return {name: 100 * record["test_accuracy"], **found}
     errors = {f"{name}_{corruption}": 100 * mean(found.values()) for corruption, found in record["errors"].items()}
     return {name: 100 * record["mean_corruption_error"], **errors}
 
@@ -124,7 +135,7 @@ def _against_baselines(task: Task, found: Mapping[tuple[str, int], Mapping[str, 
     """What takes numbers of another cell's run of the same seed, which may have been made elsewhere."""
     metrics: dict[str, float] = {}
     for name, evaluation in task.cell.evaluations.items():
-        if isinstance(evaluation, ProbeEvaluation) or evaluation.baseline is None:
+        if isinstance(evaluation, ProbeEvaluation | ReadoutEvaluation) or evaluation.baseline is None:
             continue
         theirs = found.get((f"{task.cell.data}.{evaluation.baseline}", task.seed), {})
         if isinstance(evaluation, CorruptionEvaluation):

@@ -300,3 +300,17 @@ def test_a_number_of_an_evaluation_that_was_asked_otherwise_elsewhere_is_left_ou
     assert metrics("same", *earlier, features="encoder") == first
     other = metrics("other", *earlier, features="projection")
     assert other == {name: found for name, found in first.items() if not name.startswith("fixed_too")}
+
+
+def test_a_readout_is_measured_with_its_thirds(
+    protozoo: Protozoo, grid_file: Callable[..., Path], recipes: dict[str, str], colours: Path, tmp_path: Path
+) -> None:
+    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0], "evaluations": ["training", "uniform"]}
+    asked = {prior: {"kind": "readout", "prior": prior} for prior in ("training", "uniform")}
+    path = grid_file(blocks=[block], evaluations=asked, claims=[])
+    status, _, err = protozoo("study", path, "--data", f"mine={colours}", "--out", tmp_path / "study")
+    assert status == 0, err
+    metrics = json.loads((tmp_path / "study" / "results.json").read_bytes())["cells"]["mine.nonl"]["metrics"]
+    assert metrics["training"] == metrics["accuracy_bayes"]
+    assert metrics["training_tail_third"] == metrics["tail_third_accuracy_bayes"]
+    assert {"uniform", "uniform_head_third", "uniform_medium_third", "uniform_tail_third"} <= metrics.keys()
