@@ -25,7 +25,9 @@ def run_of(
 
     def make(objective: str) -> Path:
         out = tmp_path_factory.mktemp("runs") / objective
-        train(tiny(objective=objective, epochs=1, imbalance=0.5), str(colours), out, name=objective, command="-", say=str)
+        train(
+            tiny(objective=objective, epochs=1, imbalance=0.5), str(colours), out, name=objective, command="-", say=str
+        )
         return out
 
     return make
