@@ -67,7 +67,7 @@ def test_list_prints_names(monkeypatch, capsys):
 
 
 def test_list_of_weights_is_a_table_of_data_accuracy_size_and_place(monkeypatch, capsys):
-    status, out, _ = run(monkeypatch, capsys, "list", "*.nonl_cifar10", "--pretrained")
+    status, out, _ = run(monkeypatch, capsys, "list", "proto_resnet20*.nonl_cifar10", "--pretrained")
     header, *rows = out.splitlines()
     assert (status, header.split()) == (0, ["name", "data", "top-1", "MB", "where"])
     assert [row.split("  ") for row in rows] == [
