@@ -17,12 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import ServingError, busy
-from serving.lane import Outputs
+from serving.lane import Run
 from serving.line import Line
 
 logger = logging.getLogger(__name__)
-
-Run = Callable[[Sequence[NDArray[np.uint8]]], Outputs]
 
 
 @dataclass(frozen=True)

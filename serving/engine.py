@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from serving.cores import available_cores
-from serving.lane import EngineError, Lane, Outputs
+from serving.lane import EngineError, Lane, Outputs, Run
 from zoo.bundle import Bundle, BundleError, ProtozooError
 
 GPU_SIZES = (1, 2, 4, 8, 16, 32)
@@ -73,7 +73,7 @@ class Engine:
             self._lanes = [lane(shared) for _ in range(cores)]
 
     @property
-    def lanes(self) -> tuple[Callable[[Sequence[NDArray[np.uint8]]], Outputs], ...]:
+    def lanes(self) -> tuple[Run, ...]:
         """Each as :meth:`run`, but on one core; they may work beside each other and beside ``run``.
 
         Threads that share an operator wait for the slowest of them, again and again: lanes do more, where every one has

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,10 @@ class Outputs:
 
     embeddings: NDArray[np.float32]
     cosines: NDArray[np.float32]
+
+
+Run = Callable[[Sequence[NDArray[np.uint8]]], Outputs]
+"""From images, each uint8 (H, W, 3), to what the model says of them."""
 
 
 class Lane:

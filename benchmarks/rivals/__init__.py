@@ -6,12 +6,12 @@ a form with one image with its five nearest classes.
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
 
 from serving.decoder import Decoder
+from serving.settings import Settings
 from zoo.bundle import Bundle
 
 
@@ -22,5 +22,7 @@ def nearest(labels: tuple[str, ...], cosines: np.ndarray) -> list[dict[str, Any]
 
 def decoder_of(bundle: Bundle) -> Decoder:
     """As the service has it."""
-    threads = min(os.cpu_count() or 1, 16)
-    return Decoder(bundle.preprocessing, max_pixels=64_000_000, threads=threads, max_pending=256)
+    own = Settings(str(bundle.path))
+    return Decoder(
+        bundle.preprocessing, max_pixels=own.max_pixels, threads=own.decode_threads, max_pending=own.max_queue
+    )
