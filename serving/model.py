@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from serving import memory
 from serving.engine import Engine
-from serving.memory import give_back_what_is_large
 from serving.settings import Settings
 from zoo.bundle import Bundle, find
 
@@ -24,8 +24,9 @@ def load(settings: Settings) -> Model:
     Raises:
         ProtozooError: the bundle or the device cannot be used.
     """
-    give_back_what_is_large()
+    memory.for_loading()
     bundle = Bundle.open(find(settings.bundle))
     engine = Engine(bundle, settings.device, settings.gpu, lanes=True)
     engine.warm_up()
+    memory.for_serving()
     return Model(bundle, engine)
