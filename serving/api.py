@@ -49,6 +49,11 @@ class Api:
         return self._runtime is not None and self._runtime.batcher.ready
 
     @property
+    def failed(self) -> bool:
+        """Whether the device has failed, or the app ends: nothing makes it ready again."""
+        return self._runtime is not None and not self._runtime.batcher.ready
+
+    @property
     def settings(self) -> Settings | None:
         """Those of the running app; None while it starts or stops."""
         return self._runtime.settings if self._runtime else None

@@ -66,6 +66,7 @@ def create_app(
         },
     )
     app.state.api = api
+    app.router.redirect_slashes = False  # a path with a slash too many is an unknown one, and is told so in JSON
     return app
 
 
@@ -154,8 +155,10 @@ async def _answer_gone(_: Request, error: Exception) -> Response:
 async def _answer_unrouted(_: Request, error: Exception) -> Response:
     # Starlette's own refusals: paths outside of /v1, those with a line break among them, and methods of /metrics.
     assert isinstance(error, HTTPException)
-    code = "method_not_allowed" if error.status_code == 405 else "not_found"
-    return error_response(ServingError(code, f"there is no such path or method: {error.detail}", error.headers))
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        return error_response(ServingError("method_not_allowed", f"this path takes {allowed} only", error.headers))
+    return error_response(_UNKNOWN_PATH)
 
 
 async def _answer_unexpected(_: Request, error: Exception) -> Response:

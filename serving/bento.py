@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from zoo.files import sha256_of
 
 _OTHERS = ("protozoo", "bentoml")  # inside as sources; added by BentoML itself
 _EXTRAS = ("", "serve", "runtime")
+_REPLICAS = "postgresql"  # need not be installed where the Bento is built
 _IMAGE = {"platform_machine": "x86_64", "sys_platform": "linux", "platform_system": "Linux"}
 
 
@@ -110,17 +112,25 @@ def requirements(device: str) -> list[str]:
     """
     try:
         stated = [Requirement(text) for text in requires("protozoo") or ()]
-        # BentoML adds its own version by itself.
+        others = [one for one in stated if one.name not in _OTHERS]
         return sorted(
-            {_pinned(one, device) for one in stated if one.name not in ("protozoo", "bentoml") and _wanted(one)}
+            {_pinned(one, device) for one in others if _wanted(one, _EXTRAS)}
+            | {_pinned_or_any(one, device) for one in others if _wanted(one, [_REPLICAS])}
         )
     except PackageNotFoundError as error:
         raise ProtozooError(f"{error.name} is not installed: `pip install 'protozoo[serve]'`") from None
 
 
-def _wanted(requirement: Requirement) -> bool:
+def _wanted(requirement: Requirement, extras: Iterable[str]) -> bool:
     marker = requirement.marker
-    return marker is None or any(marker.evaluate({**_IMAGE, "extra": extra}) for extra in _EXTRAS)
+    return marker is None or any(marker.evaluate({**_IMAGE, "extra": extra}) for extra in extras)
+
+
+def _pinned_or_any(requirement: Requirement, device: str) -> str:
+    try:
+        return _pinned(requirement, device)
+    except PackageNotFoundError:
+        return f"{_named(requirement)}{requirement.specifier}"
 
 
 def _pinned(requirement: Requirement, device: str) -> str:
@@ -128,7 +138,11 @@ def _pinned(requirement: Requirement, device: str) -> str:
     if requirement.name == "onnxruntime-gpu":
         installed = _version_of_either("onnxruntime-gpu", "onnxruntime")
         return f"onnxruntime-gpu[cuda,cudnn]=={installed}" if device == "cuda" else f"onnxruntime=={installed}"
-    return f"{requirement.name}=={version(requirement.name)}"
+    return f"{_named(requirement)}=={version(requirement.name)}"
+
+
+def _named(requirement: Requirement) -> str:
+    return requirement.name + (f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else "")
 
 
 def _version_of_either(first: str, second: str) -> str:

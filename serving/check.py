@@ -9,15 +9,17 @@ import click
 from serving.engine import Engine
 from serving.enrolled import open_store
 from serving.settings import Settings
+from serving.tracing import check_exporter
 from zoo.bundle import Bundle, ProtozooError, find
 
 
 def check(settings: Settings) -> None:
-    """Open bundle and database, and run the golden images on the device.
+    """Open bundle and database, look for the exporter of traces, and run the golden images on the device.
 
     Raises:
         ProtozooError: it cannot be served; says why.
     """
+    check_exporter()
     bundle = Bundle.open(find(settings.bundle))
     Engine(bundle, settings.device, settings.gpu)
     open_store(settings, bundle).close()

@@ -24,7 +24,7 @@ import click
     help="Processes that answer, each with the model; on GPUs one on each.  [default: 1]",
 )
 def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | None, workers: int | None) -> None:
-    r"""Serve BUNDLE over HTTP: /v1/classify, /v1/embed and /v1/model.
+    """Serve BUNDLE over HTTP: /v1/classify, /v1/embed and /v1/model.
 
     BUNDLE is the folder of a bundle or a pretrained model of the zoo. Ctrl-C or SIGTERM ends the service after the
     requests under way. Other limits are environment variables, PROTOZOO_MAX_IMAGES for one.
@@ -33,7 +33,7 @@ def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | No
     Example:
       protozoo serve ./my-bundle --port 3000
       curl -F image=@photo.jpg 'http://127.0.0.1:3000/v1/classify?k=5'
-    """
+    """  # noqa: D301 - click wants the character
     from serving.launch import launch
 
     launch(bundle, host=host, port=port, device=device, workers=workers, max_body_mib=max_body_mib)
@@ -46,7 +46,7 @@ def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | No
     "--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="What the image is made for."
 )
 def bento(bundle: str, name: str | None, device: str) -> None:
-    r"""Build a Bento of BUNDLE: the bundle, the code that serves it, and what that needs.
+    """Build a Bento of BUNDLE: the bundle, the code that serves it, and what that needs.
 
     BentoML's own commands go on from there, and need neither BUNDLE nor this package.
 
@@ -54,7 +54,7 @@ def bento(bundle: str, name: str | None, device: str) -> None:
     Example:
       protozoo bento ./my-bundle
       bentoml containerize my-model:TAG
-    """
+    """  # noqa: D301
     from serving.bento import build_bento
     from zoo.bundle import Bundle, find
 

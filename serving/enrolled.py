@@ -62,16 +62,20 @@ class EnrolledSets:
         await run_in_threadpool(self.store.close)
 
     async def get(self, name: str) -> PrototypeSet:
-        """The prototypes of a set.
+        """The prototypes of a set; see :meth:`versioned`."""
+        return (await self.versioned(name))[0]
+
+    async def versioned(self, name: str) -> tuple[PrototypeSet, int]:
+        """The prototypes of a set and its version.
 
         Raises:
             SetError: there is no such set, or it is another model's.
             ServingError: "empty_set".
         """
-        prototypes = (await self._entry(name))[1]
+        snapshot, prototypes = await self._entry(name)
         if not len(prototypes):
             raise ServingError("empty_set", f"the prototype set {name!r} has no classes; enrol one first")
-        return prototypes
+        return prototypes, snapshot.version
 
     async def snapshot(self, name: str) -> Snapshot:
         """A set's prototypes with their versions and counts.

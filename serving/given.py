@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import ServingError
-from serving.prototypes import PrototypeSet
+from serving.prototypes import GIVEN, PrototypeSet
 
 ROWS, NAMES = "prototypes", "names"
 PARTS = (ROWS, NAMES)
-NAME = "request"
-"""What the answer calls such a set."""
 
 _LONGEST_NAME = 128
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape one, and no answer could be encoded with it
@@ -44,7 +42,7 @@ def given_prototypes(parts: Mapping[str, bytes], dim: int, max_classes: int) -> 
         return None
     rows = _unit_rows(_read_npy(parts[ROWS]), dim, max_classes)
     names = _names(parts[NAMES], len(rows)) if NAMES in parts else [str(index) for index in range(len(rows))]
-    return PrototypeSet.whole(rows, names, name=NAME)
+    return PrototypeSet.whole(rows, names, name=GIVEN)
 
 
 def _read_npy(data: bytes) -> NDArray[np.generic]:

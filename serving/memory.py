@@ -22,7 +22,7 @@ def for_loading() -> None:
 def for_serving() -> None:
     """Keep what a picture of up to two megapixels is decoded in: each thread that decodes has up to 8 MiB for the next.
 
-    What glibc gives back, the system clears before it is given out again, which is up to a fifth of the time of decoding.
+    What glibc gives back, the system clears before it is given out again: up to a fifth of the time of decoding.
     """
     _set(_MMAP_THRESHOLD, 8 * _MIB)
     _set(_TRIM_THRESHOLD, 8 * _MIB)

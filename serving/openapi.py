@@ -32,26 +32,22 @@ async def serve_document(_: Request) -> Response:
 
 
 class Before:
-    """ASGI middleware that gives some paths to another app.
+    """ASGI middleware that gives all HTTP requests but some to another app.
 
-    Those are what the inner one would answer by itself, and what would only go through its layers.
+    The inner one would answer many by itself, in its own words, and the others would only go through its layers.
 
     Args:
         app: the inner one.
         first: the other.
-        paths: which, exactly.
-        below: what further paths begin with.
+        but: the paths that are left to the inner one.
     """
 
-    def __init__(self, app: ASGIApp, *, first: ASGIApp, paths: Sequence[str], below: str) -> None:
+    def __init__(self, app: ASGIApp, *, first: ASGIApp, but: Sequence[str]) -> None:
         self._app = app
         self._first = first
-        self._paths = frozenset(paths)
-        self._below = below
+        self._but = frozenset(but)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
-        await (self._first if self._is_first(scope) else self._app)(scope, receive, send)
-
-    def _is_first(self, scope: Scope) -> bool:
-        return scope["type"] == "http" and (scope["path"] in self._paths or scope["path"].startswith(self._below))
+        is_first = scope["type"] == "http" and scope["path"] not in self._but
+        await (self._first if is_first else self._app)(scope, receive, send)

@@ -53,6 +53,8 @@ class Answer:
 
 DEFAULT = "default"
 """Name of the set of the model's own prototypes."""
+GIVEN = "request"
+"""Name of the set of those that a request brings along."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,9 +129,10 @@ class PrototypeSet:
         wanted = set(labels)
         unknown = sorted(wanted.difference(self.labels))
         if unknown or not wanted:
-            raise ServingError(
-                "invalid_parameter", f"labels: {', '.join(map(repr, unknown)) or 'none given'}; /v1/model lists them"
-            )
+            listed = "/v1/model" if self.name == DEFAULT else f"/v1/sets/{self.name}"
+            where = "the request's own names" if self.name == GIVEN else f"those that {listed} lists"
+            what = f"there is no {', '.join(map(repr, unknown))}" if unknown else "none is given"
+            raise ServingError("invalid_parameter", f"labels: {what}; choose among {where}")
         keep = [position for position, label in enumerate(self.labels) if label in wanted]
         labels_kept = tuple(self.labels[position] for position in keep)
         return PrototypeSet(self.rows[keep], labels_kept, self.indices[keep], self.offsets[keep], self.name)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
+import shutil
+import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -12,19 +15,24 @@ from typing import TYPE_CHECKING
 
 import bentoml
 import click
+from _bentoml_impl.server.allocator import ResourceAllocator  # type: ignore[import-untyped]
 from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
 from serving.launch import finish_check
 from serving.logs import set_up
-from serving.openapi import DOCUMENT, Before
-from serving.page import PAGE
+from serving.openapi import Before
 from serving.settings import TIMEOUT_SECONDS, Settings
 from serving.tracing import tracing
 
 if TYPE_CHECKING:
     from serving.model import Model
+
+
+_METRICS = "PROTOZOO_METRICS_FOLDER"
+"""Set where several workers count together, as /metrics is answered by any of them."""
+_BENTOML_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def _on_ready(settings: Settings) -> None:
@@ -77,15 +85,22 @@ class _App(Starlette):
         return self._made is not None and bool(self._made.state.api.ready)
 
     @property
+    def failed(self) -> bool:
+        """Whether only a new process can help."""
+        return self._made is not None and bool(self._made.state.api.failed)
+
+    @property
     def routes(self) -> list[BaseRoute]:
         """Of the paths that BentoML leaves to this application."""
         return self._made.routes if self._made else []
 
     @asynccontextmanager
     async def _run(self, _: Starlette) -> AsyncIterator[None]:
-        # BentoML's folder for the metrics of several processes: all services of a user share it, and each number would
-        # be written to a file there that nobody reads. To be said before prometheus_client is imported.
-        os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
+        # BentoML's own folder for the metrics of several processes is shared by all services of a user, and a process
+        # that counts alone needs none. To be said before prometheus_client is imported.
+        os.environ.pop(_BENTOML_METRICS, None)
+        if folder := os.environ.get(_METRICS):
+            os.environ[_BENTOML_METRICS] = folder
         from serving.app import create_app
 
         self._made = create_app(_settings, _on_ready, lambda _: self.load().result())
@@ -131,10 +146,17 @@ class Protozoo:
     def check() -> None:  # BentoML calls it without an instance, before any worker
         """End `bentoml serve` where the model cannot be served: a worker that fails would be started for ever."""
         finish_check()
+        if ResourceAllocator().get_worker_env(Protozoo)[0] > 1:
+            folder = tempfile.mkdtemp(prefix="protozoo-metrics-")
+            os.environ[_METRICS] = folder  # which the workers get
+            atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+    async def __is_alive__(self) -> bool:
+        return not app.failed
 
     async def __is_ready__(self) -> bool:
         return app.ready
 
 
-# BentoML's own routes stand before a mounted app's.
-Protozoo.add_asgi_middleware(Before, first=app, paths=[DOCUMENT, PAGE], below="/v1/")  # type: ignore[attr-defined]
+# BentoML's own routes stand before a mounted app's, and its answer to what has no route is not ours.
+Protozoo.add_asgi_middleware(Before, first=app, but=["/livez", "/readyz", "/healthz", "/schema.json"])  # type: ignore[attr-defined]

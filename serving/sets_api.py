@@ -74,12 +74,18 @@ class SetsApi:
         chosen = request.query_params.get("format", "json")
         if chosen not in ("json", "npy"):
             raise ServingError("invalid_parameter", f"format must be json or npy; it is {chosen[:40]!r}")
-        found = await self._api.running().prototype_set(request.path_params["set"])
+        runtime, name = self._api.running(), request.path_params["set"]
+        if name == DEFAULT:
+            found, tag = runtime.prototypes, {}
+        else:
+            found, version = await runtime.enrolled.versioned(name)
+            tag = _tag(version)
         if chosen == "json":
-            return JSONResponse({"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()})
+            answer = {"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()}
+            return JSONResponse(answer, headers=tag)
         buffer = io.BytesIO()
         np.save(buffer, found.rows, allow_pickle=False)
-        return Response(buffer.getvalue(), media_type="application/x-npy")
+        return Response(buffer.getvalue(), media_type="application/x-npy", headers=tag)
 
     async def enrol(self, request: Request) -> Response:
         """PUT /v1/sets/{set}/classes/{class}."""

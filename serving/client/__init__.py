@@ -11,6 +11,7 @@ from serving.client.answers import (
     Prediction,
     Prototypes,
     PrototypeSetInfo,
+    ServedModel,
     ServiceError,
     Verification,
 )
@@ -25,6 +26,7 @@ __all__ = [
     "Prediction",
     "PrototypeSetInfo",
     "Prototypes",
+    "ServedModel",
     "ServiceError",
     "Verification",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
@@ -81,6 +81,40 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class ServedModel:
+    """What is served.
+
+    Attributes:
+        name: of the bundle.
+        revision: of the code that exported it.
+        sha256: of the weights, in hexadecimal.
+        architecture, objective: of the training.
+        temperature: cosines are divided by it.
+        readout: "cosine" where the nearest prototype wins, or "bayes" where ``offsets`` weigh the classes.
+        offsets: what is added to cosine / temperature, one number a class.
+        dim: D of the embeddings.
+        input_size: side of what the model sees, in pixels.
+        labels: the classes.
+        thresholds: cosine by the share ``fpr`` of unknown images that may pass for known.
+        provider: what computes, in ONNX Runtime's words.
+    """
+
+    name: str
+    revision: str
+    sha256: str
+    architecture: str
+    objective: str
+    temperature: float
+    readout: str
+    offsets: tuple[float, ...]
+    dim: int
+    input_size: int
+    labels: tuple[str, ...]
+    thresholds: Mapping[float, float]
+    provider: str
+
+
+@dataclass(frozen=True)
 class PrototypeSetInfo:
     """A set of prototypes; ``usable`` says whether the served model made it."""
 
@@ -147,6 +181,21 @@ def classification(answer: Mapping[str, Any]) -> Classification | ServiceError:
 def image_error(answer: Mapping[str, Any]) -> ServiceError:
     """The error that stands in the place of one image's answer."""
     return ServiceError(answer["error"]["code"], answer["error"]["message"], 200)
+
+
+def served_model(answer: Mapping[str, Any]) -> ServedModel:
+    """The answer of /v1/model."""
+    changed = {
+        "offsets": tuple(answer["offsets"]),
+        "labels": tuple(answer["labels"]),
+        "thresholds": calibrated(answer["thresholds"]),
+    }
+    return ServedModel(**{**known_fields(ServedModel, answer), **changed})
+
+
+def calibrated(rows: Iterable[Mapping[str, float]]) -> dict[float, float]:
+    """The cosine for each share of unknown images."""
+    return {row["fpr"]: row["cosine"] for row in rows}
 
 
 def enrolled_class(answer: Mapping[str, Any]) -> EnrolledClass:

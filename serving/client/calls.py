@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 import numpy as np
@@ -18,12 +18,15 @@ from serving.client.answers import (
     EnrolledClass,
     Prototypes,
     PrototypeSetInfo,
+    ServedModel,
     ServiceError,
     Verification,
+    calibrated,
     classification,
     enrolled_class,
     image_error,
     known_fields,
+    served_model,
 )
 from serving.client.pictures import Part, Picture, Pictures, image_parts, is_list, npy
 
@@ -54,16 +57,29 @@ class Call(Generic[T]):
     retry: Literal["always", "if refused"] = "always"
 
 
+class ClassifyOptions(TypedDict, total=False):
+    """The arguments of :func:`classify` beside the images, for type checkers."""
+
+    k: int | None
+    threshold: float | None
+    fpr: float | None
+    labels: str | Sequence[str] | None
+    set: str | None
+    prototypes: ArrayLike | None
+    names: str | Sequence[str] | None
+    exemplars: int
+
+
 def classify(
     images: Pictures,
     *,
     k: int | None = None,
     threshold: float | None = None,
     fpr: float | None = None,
-    labels: Sequence[str] | None = None,
+    labels: str | Sequence[str] | None = None,
     set: str | None = None,
     prototypes: ArrayLike | None = None,
-    names: Sequence[str] | None = None,
+    names: str | Sequence[str] | None = None,
     exemplars: int = 0,
 ) -> Call[Any]:
     """Classify images by the nearest prototype.
@@ -73,7 +89,7 @@ def classify(
         k: how many candidates.
         threshold: least cosine of a known class; or instead
         fpr: share of unknown images that may pass for known, one of those of :func:`thresholds`.
-        labels: the only classes that compete.
+        labels: the only classes that compete, one or more.
         set: name of an enrolled set; or instead
         prototypes: (K, d), to compete in place of the model's, with
         names: K of them.
@@ -82,15 +98,21 @@ def classify(
     Returns:
         A :class:`Classification`; for a list of images a list of them, with a :class:`ServiceError` in the place of an
         image that could not be read.
+
+    Raises:
+        ValueError: ``labels`` is empty: no class could compete.
     """
-    params = _params(k=k, threshold=threshold, fpr=fpr, set=set, labels=list(labels) if labels is not None else None)
+    if labels is not None and not labels:
+        raise ValueError("labels: give one class or more; None lets all compete")
+    competing = None if labels is None else _texts(labels)
+    params = _params(k=k, threshold=threshold, fpr=fpr, set=set, labels=competing)
     if exemplars:
         params |= {"explain": "exemplars", "n": str(exemplars)}
     files = image_parts(images)
     if prototypes is not None:
         files.append(("prototypes", ("prototypes.npy", npy(prototypes))))
     if names is not None:
-        files.append(("names", ("names.json", json.dumps(list(names)).encode())))
+        files.append(("names", ("names.json", json.dumps(_texts(names)).encode())))
 
     def read(answer: Any) -> Any:
         results = [classification(result) for result in answer["results"]]
@@ -100,13 +122,17 @@ def classify(
 
 
 def embed(images: Pictures) -> Call[NDArray[np.float32]]:
-    """Unit embeddings, float32: (d,) of one image, (N, d) of a list."""
+    """Unit embeddings, float32: (d,) of one image, (N, d) of a list.
+
+    An image that cannot be read is a :class:`ServiceError` for all; it says which one of a list it is.
+    """
 
     def read(answer: Any) -> NDArray[np.float32]:
         rows = answer["embeddings"]
-        for row in rows:
+        for number, row in enumerate(rows, 1):
             if not isinstance(row, str):
-                raise image_error(row)
+                error = image_error(row)
+                raise ServiceError(error.code, f"image {number} of {len(rows)}: {error.message}", error.status)
         matrix: NDArray[np.float32] = np.stack([np.frombuffer(base64.b64decode(row), "<f4") for row in rows])
         return matrix if is_list(images) else matrix[0]
 
@@ -126,9 +152,9 @@ def verify(
     )
 
 
-def model() -> Call[dict[str, Any]]:
+def model() -> Call[ServedModel]:
     """What is served."""
-    return Call("GET", "/v1/model", dict)
+    return Call("GET", "/v1/model", served_model)
 
 
 def sets() -> Call[list[PrototypeSetInfo]]:
@@ -142,7 +168,7 @@ def sets() -> Call[list[PrototypeSetInfo]]:
 
 def thresholds(set: str = "default") -> Call[dict[float, float]]:
     """The cosine for each share ``fpr`` of unknown images that a set is calibrated for."""
-    return Call("GET", _set(set), lambda answer: {row["fpr"]: row["cosine"] for row in answer["thresholds"]})
+    return Call("GET", _set(set), lambda answer: calibrated(answer["thresholds"]))
 
 
 def prototypes(set: str = "default") -> Call[Prototypes]:
@@ -248,15 +274,27 @@ def _once(method: str, path: str, read: Callable[[Any], T], if_match: int | None
 
 
 def _set(name: str) -> str:
-    return f"/v1/sets/{quote(name, safe='')}"
+    return f"/v1/sets/{_step(name)}"
 
 
 def _class(set: str, label: str) -> str:
-    return f"{_set(set)}/classes/{quote(label, safe='')}"
+    return f"{_set(set)}/classes/{_step(label)}"
+
+
+def _step(name: str) -> str:
+    # httpx goes a step up at two dots: to delete the class ".." would be to delete its set.
+    if name in ("", ".", ".."):
+        raise ValueError(f"no set and no class can be called {name!r}")
+    return quote(name, safe="")
 
 
 def _match(version: int | None) -> dict[str, str]:
     return {} if version is None else {"If-Match": f'"{version}"'}
+
+
+def _texts(given: str | Sequence[str]) -> list[str]:
+    """A text alone is one text and not its letters."""
+    return [given] if isinstance(given, str) else list(given)
 
 
 def _params(**given: Any) -> dict[str, str | list[str]]:

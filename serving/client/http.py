@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from inspect import Parameter, Signature, signature
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
 
 import httpx
 from tenacity import (
@@ -19,6 +19,13 @@ from tenacity import (
 from serving.client import calls
 from serving.client.answers import ServiceError
 from serving.client.calls import Call
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from serving.client.answers import Classification
+    from serving.client.calls import ClassifyOptions
+    from serving.client.pictures import Picture, Pictures
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -157,7 +164,20 @@ class Client:
         except httpx.TransportError as error:
             raise _unreachable(error, str(self._http.base_url)) from error
 
-    classify = _verb(calls.classify)
+    if TYPE_CHECKING:  # what comes back depends on what is given, which the way through `_verb` does not tell
+
+        @overload
+        def classify(  # type: ignore[overload-overlap]
+            self, images: Picture, **options: Unpack[ClassifyOptions]
+        ) -> Classification: ...
+        @overload
+        def classify(
+            self, images: Sequence[Picture], **options: Unpack[ClassifyOptions]
+        ) -> list[Classification | ServiceError]: ...
+        def classify(self, images: Pictures, **options: Unpack[ClassifyOptions]) -> Any: ...  # noqa: D102
+
+    else:
+        classify = _verb(calls.classify)
     embed = _verb(calls.embed)
     verify = _verb(calls.verify)
     model = _verb(calls.model)
@@ -208,7 +228,20 @@ class AsyncClient:
         except httpx.TransportError as error:
             raise _unreachable(error, str(self._http.base_url)) from error
 
-    classify = _async_verb(calls.classify)
+    if TYPE_CHECKING:  # what comes back depends on what is given, which the way through `_async_verb` does not tell
+
+        @overload
+        async def classify(  # type: ignore[overload-overlap]
+            self, images: Picture, **options: Unpack[ClassifyOptions]
+        ) -> Classification: ...
+        @overload
+        async def classify(
+            self, images: Sequence[Picture], **options: Unpack[ClassifyOptions]
+        ) -> list[Classification | ServiceError]: ...
+        async def classify(self, images: Pictures, **options: Unpack[ClassifyOptions]) -> Any: ...  # noqa: D102
+
+    else:
+        classify = _async_verb(calls.classify)
     embed = _async_verb(calls.embed)
     verify = _async_verb(calls.verify)
     model = _async_verb(calls.model)

@@ -7,16 +7,17 @@ import unicodedata
 
 from serving.sets.errors import InvalidKeyError, InvalidNameError
 
-RESERVED = "default"
-"""The bundle's own prototypes, which are in no database."""
+RESERVED = {"default": "the model's own", "request": "what a request brings along"}
+"""Sets that are in no database, by the names that they have in answers and metrics."""
 MAX_LABEL = 128
 MAX_KEY = 200
+_STEPS = (".", "..")
 _SET_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def is_set_name(name: str) -> bool:
-    """Whether a set can have this name; the reserved one is in no database."""
-    return name != RESERVED and _SET_NAME.fullmatch(name) is not None
+    """Whether a set can have this name; the reserved ones are in no database."""
+    return name not in RESERVED and _SET_NAME.fullmatch(name) is not None
 
 
 def checked_set_name(name: str) -> str:
@@ -25,8 +26,8 @@ def checked_set_name(name: str) -> str:
     Raises:
         InvalidNameError: it cannot.
     """
-    if name == RESERVED:
-        raise InvalidNameError(f"the set {RESERVED!r} is the model's own and is read-only; use another name")
+    if name in RESERVED:
+        raise InvalidNameError(f"the set {name!r} is {RESERVED[name]} and is read-only; use another name")
     if not is_set_name(name):
         raise InvalidNameError(
             f"{shown(name)} cannot name a set: 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit"
@@ -37,9 +38,11 @@ def checked_set_name(name: str) -> str:
 def normalised_label(label: str) -> str | None:
     """The name of a class in Unicode's NFC, so that one name is one sequence of bytes; None where it is no name."""
     label = unicodedata.normalize("NFC", label)
-    # A slash would be two steps of a path, so that no request could name the class.
-    fits = 1 <= len(label) <= MAX_LABEL and label.isprintable() and label.strip() == label and "/" not in label
-    return label if fits else None
+    # A slash would be two steps of a path, and clients take one or two dots for a step up: no request could name the
+    # class. U+FFFD stands for bytes that were no UTF-8, whichever they were.
+    nameable = "/" not in label and "\ufffd" not in label and label not in _STEPS
+    fits = 1 <= len(label) <= MAX_LABEL and label.isprintable() and label.strip() == label
+    return label if fits and nameable else None
 
 
 def checked_label(label: str) -> str:
@@ -51,7 +54,8 @@ def checked_label(label: str) -> str:
     normalised = normalised_label(label)
     if normalised is None:
         raise InvalidNameError(
-            f"{shown(label)} cannot name a class: 1 to {MAX_LABEL} printable characters, no '/', no space at either end"
+            f"{shown(label)} cannot name a class: 1 to {MAX_LABEL} printable characters of UTF-8, no '/', "
+            "not '.' or '..', no space at either end"
         )
     return normalised
 

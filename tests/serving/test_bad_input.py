@@ -11,6 +11,7 @@ import anyio
 import pytest
 from starlette.testclient import TestClient
 
+from serving import service
 from serving.app import create_app
 from serving.engine import Engine
 from serving.lane import EngineError, Lane
@@ -288,3 +289,17 @@ def test_row_30_a_lost_device_is_503_and_ends_readiness(bundle, encode, monkeypa
         for _ in range(2):
             assert "/secret" not in assert_error(post(client, encode()), 503, "not_ready")
         assert not api.ready
+        monkeypatch.setattr(service.app, "_made", client.app)
+        assert not asyncio.run(service.Protozoo.inner.__is_alive__(None))  # so that it is replaced
+
+
+def test_a_service_is_alive_before_and_while_it_answers(bundle, monkeypatch):
+    def alive():
+        return asyncio.run(service.Protozoo.inner.__is_alive__(None))
+
+    assert alive()
+    app = create_app(lambda: Settings(str(bundle.path)))
+    monkeypatch.setattr(service.app, "_made", app)
+    assert alive()
+    with TestClient(app):
+        assert alive()

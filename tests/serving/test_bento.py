@@ -3,11 +3,13 @@
 import os
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError, version
 
 import httpx
 import pytest
 from packaging.requirements import Requirement
 
+import serving.bento
 from benchmarks.processes import free_port, wait_until_ready
 from serving.bento import requirements
 from tests.tiny_bundle import make_tiny_bundle
@@ -82,6 +84,18 @@ def test_it_installs_what_was_tried_here_and_no_torch():
     assert all(specifier.startswith("==") for specifier in cpu.values())
     assert "onnxruntime-gpu" in cuda
     assert "onnxruntime" not in cuda
+
+
+def test_it_can_use_postgresql_wherever_it_was_built(monkeypatch):
+    assert [text for text in requirements("cpu") if text.startswith("psycopg[binary]==")]
+
+    def version_of(name):
+        if name == "psycopg":
+            raise PackageNotFoundError(name)
+        return version(name)
+
+    monkeypatch.setattr(serving.bento, "version", version_of)
+    assert [text for text in requirements("cpu") if text.startswith("psycopg[binary]>=")]
 
 
 def test_it_serves_with_nothing_but_itself(built, home, tmp_path, encode):

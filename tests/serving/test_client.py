@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from serving.client import AsyncClient, Classification, Client, Prototypes, ServiceError
+from serving.client.calls import ClassifyOptions, classify
 from tests.serving.talk import in_process
 from tests.tiny_bundle import THRESHOLDS
 
@@ -142,7 +143,38 @@ def test_the_life_of_a_set(service, bundle, encode, name):
     with pytest.raises(ServiceError, match="no prototype set"):
         service.prototypes(name)
     assert service.prototypes().labels == bundle.labels
-    assert service.model()["name"] == bundle.name
+    model = service.model()
+    assert (model.name, model.labels, model.dim) == (bundle.name, bundle.labels, 8)
+    assert model.thresholds == {row["fpr"]: row["cosine"] for row in THRESHOLDS}
+
+
+@pytest.mark.parametrize("step", ["", ".", ".."])
+def test_no_name_is_a_step_of_the_path(service, encode, name, step):
+    """httpx would go up at "..": to delete the class of that name would be to delete its set."""
+    service.enrol(name, "one", encode())
+    for verb in (service.delete_class, service.get_class):
+        with pytest.raises(ValueError, match="can be called"):
+            verb(name, step)
+    with pytest.raises(ValueError, match="can be called"):
+        service.delete_set(step)
+    assert service.get_class(name, "one").n == 1
+
+
+def test_labels_are_one_text_or_several_but_not_none_at_all(service, encode, bundle):
+    first = bundle.labels[0]
+    assert service.classify(encode(), labels=first).label == service.classify(encode(), labels=[first]).label == first
+    with pytest.raises(ValueError, match="labels"):
+        service.classify(encode(), labels=[])
+
+
+def test_an_image_that_cannot_be_embedded_is_named(service, encode):
+    with pytest.raises(ServiceError, match="image 2 of 3") as caught:
+        service.embed([encode(), b"no image", encode()])
+    assert caught.value.code == "unsupported_media_type"
+
+
+def test_a_type_checker_knows_every_argument_of_classify():
+    assert set(ClassifyOptions.__annotations__) == set(inspect.signature(classify).parameters) - {"images"}
 
 
 def test_images_or_embeddings_but_not_both(service, encode, name):
@@ -265,13 +297,13 @@ def test_async_retries_too(client, encode):
             self.calls += 1
             if self.calls == 1:
                 raise httpx.ConnectError("refused")
-            return busy() if self.calls == 2 else httpx.Response(200, json={"name": "m"})
+            return busy() if self.calls == 2 else httpx.Response(200, json={"sets": []})
 
     async def scenario():
         async with AsyncClient(URL, transport=AsyncFlaky()) as service:
-            return await service.model()
+            return await service.sets()
 
-    assert asyncio.run(scenario()) == {"name": "m"}
+    assert asyncio.run(scenario()) == []
 
 
 def test_an_answer_that_is_not_the_service_s_is_told(client):
@@ -306,6 +338,6 @@ def test_the_client_needs_nothing_of_the_service():
 
 def test_in_process_helper_and_client_agree(client):
     async def scenario(other):
-        return (await other.get("/v1/model")).json()
+        return (await other.get("/v1/model")).json()["name"]
 
-    assert in_process(client, scenario) == Client(URL, transport=Through(client)).model()
+    assert in_process(client, scenario) == Client(URL, transport=Through(client)).model().name

@@ -89,6 +89,16 @@ def test_empty_is_an_invalid_image(decoder):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_limit_above_pillow_s_own_is_kept_without_a_warning(bundle, bomb, recwarn):
+    side = 9600  # 92 million pixels, of which Pillow warns; from 179 million on it refuses
+    data = bomb(side)
+    decoder = Decoder(bundle.preprocessing, max_pixels=side**2, threads=1, max_pending=1)
+    assert decoder.decode(data).shape == (bundle.preprocessing.size, bundle.preprocessing.size, 3)
+    with pytest.raises(ServingError, match=f"{side} x {side}"):
+        Decoder(bundle.preprocessing, max_pixels=side**2 - 1, threads=1, max_pending=1).decode(data)
+    assert not recwarn.list
+
+
 @pytest.mark.parametrize("side", [13_000, 13_900])  # 169 Mpx warns in Pillow, 193 Mpx is Pillow's own error
 def test_a_bomb_is_refused_before_it_is_decoded(decoder, bomb, side):
     data = bomb(side)

@@ -71,6 +71,37 @@ def test_bentoml_s_own_pages_answer_beside_the_app(url):
         assert httpx.get(f"{url}/{page}").status_code == 200, page
 
 
+@pytest.mark.parametrize("path", ["/nothing", "/favicon.ico", "/assets/", "/v1", "/v1/model/", "/docs.json/"])
+def test_what_there_is_not_is_told_in_the_one_shape(url, path):
+    """BentoML's router would answer in its own words, or send the client elsewhere."""
+    answer = httpx.get(f"{url}{path}", headers={"X-Request-ID": "mine"})
+    assert (answer.status_code, answer.headers["x-request-id"]) == (404, "mine")
+    assert answer.json()["error"]["code"] == "not_found"
+
+
+def test_metrics_count_the_requests_of_all_workers(bundle, encode, tmp_path):
+    log, temporary = tmp_path / "log", tmp_path / "temporary"
+    temporary.mkdir()
+    told = {"BENTOML_CONFIG_OPTIONS": "services.protozoo.workers=2", "TMPDIR": str(temporary)}
+    with process(bundle.path, tmp_path / "empty", log, **told) as (running, url):
+        wait_until_ready(running, f"{url}/readyz", log)
+        deadline = time.monotonic() + 60
+        while log.read_text().count("protozoo: ready") < 2:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
+        for _ in range(20):  # each by a connection of its own, which either worker takes
+            assert httpx.post(f"{url}/v1/classify", content=encode(), headers=JPEG).status_code == 200
+        texts = [httpx.get(f"{url}/metrics").text for _ in range(6)]
+        folders = list(temporary.glob("protozoo-metrics-*"))
+        assert (
+            len({path.name.rpartition("_")[2] for path in folders[0].iterdir()}) == 2
+        )  # a file's name has a worker's id
+        running.terminate()
+        assert running.wait(30) == 0
+    assert all('protozoo_requests_total{route="/v1/classify",status="200"} 20.0' in text for text in texts)
+    assert not list(temporary.glob("protozoo-metrics-*"))
+
+
 def test_a_head_without_end_is_refused_and_not_kept(url):
     """uvicorn itself takes one of any size where httptools is installed, which is what it prefers."""
     address = ("127.0.0.1", int(url.rpartition(":")[2]))

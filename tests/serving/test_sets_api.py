@@ -96,7 +96,10 @@ def test_more_examples_move_the_prototype_to_the_mean_of_all(client, encode, nam
     assert added.headers["etag"] == f'"{added.json()["version"]}"'
     found = client.get(f"/v1/sets/{name}/prototypes?format=npy")
     assert found.headers["content-type"] == "application/x-npy"
+    as_json = client.get(f"/v1/sets/{name}/prototypes")
+    assert found.headers["etag"] == as_json.headers["etag"] == f'"{added.json()["set_version"]}"'
     prototypes = np.load(io.BytesIO(found.content), allow_pickle=False)
+    np.testing.assert_allclose(prototypes, as_json.json()["prototypes"])
     np.testing.assert_allclose(prototypes, [unit(embeddings(client, *images).mean(axis=0))], atol=1e-6)
 
 

@@ -252,14 +252,14 @@ def test_what_is_not_there_is_said_to_be_not_there(store):
 
 
 def test_a_name_that_no_set_can_have_is_refused(store):
-    for name in ("default", "", "-a", ".a", "A", "a b", "a/b", "a\n", "é", "a" * 65):
+    for name in ("default", "request", "", "-a", ".a", "A", "a b", "a/b", "a\n", "é", "a" * 65):
         with pytest.raises(InvalidNameError):
             store.enrol(name, "wren", units(0))
 
 
 def test_a_name_that_no_class_can_have_is_refused(store):
     store.enrol("birds", "wren", units(0))
-    for label in ("", " ", " a", "a ", "a/b", "a\nb", "a\0", "\ud800", "a\u202eb", "x" * 129):
+    for label in ("", " ", " a", "a ", "a/b", "a\nb", "a\0", "\ud800", "a\u202eb", "x" * 129, ".", "..", "\ufffd"):
         with pytest.raises(InvalidNameError):
             store.enrol("birds", label, units(0))
         with pytest.raises(InvalidNameError):
