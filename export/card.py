@@ -70,6 +70,8 @@ def _variables(config: Mapping[str, Any], pictures: str | None) -> dict[str, Any
         "collapse": _COLLAPSE,
         "size": config["pretrained_cfg"]["input_size"][-1],
         "hub": _hub_ids(record),
+        # A folder that the record cannot name: it lay on somebody's machine.
+        "base_below": ", whose folder is BASE below" if "BASE" in shlex.split(record["command"]) else "",
         "pictures": {} if pictures is None else {name: pictures + name for name in record.get("pictures", ())},
         "spread": bool(repeats),
         "seeds": 1 + len(repeats),

@@ -80,12 +80,15 @@ class Pretrained:
     def lineage(self) -> dict[str, Any]:
         """What the record of a model that goes on from this one says about it."""
         data = {name: self.record["data"][name] for name in ("name", "license")}
+        accuracy = self.record.get("metrics", {}).get("test_accuracy")  # by its own classifier, whatever comes after it
+        measured = {} if accuracy is None else {"test_accuracy": accuracy}
         return {
             "name": self.name,
             "weights_sha256": self.weights_sha256,
             "objective": self.record["objective"],
             "data": data,
             "command": self.record["command"],
+            **measured,
         }
 
 

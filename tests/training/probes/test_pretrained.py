@@ -44,9 +44,11 @@ def test_what_goes_on_from_a_model_can_name_it(run: Path) -> None:
     assert lineage["objective"] == "scl"
     assert lineage["command"].startswith("protozoo train ")
     assert lineage["data"] == {"name": "colours", "license": "CC0-1.0"}
+    assert "test_accuracy" not in lineage  # its record has none
     bundle = open_pretrained(BUNDLE)
     weights = find(BUNDLE) / "model.safetensors"
     assert bundle.lineage["weights_sha256"] == hashlib.sha256(weights.read_bytes()).hexdigest()
+    assert bundle.lineage["test_accuracy"] == bundle.record["metrics"]["test_accuracy"]
 
 
 def test_a_bundle_is_found_by_name() -> None:
