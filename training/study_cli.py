@@ -52,12 +52,13 @@ def study(
     (prototypes with wider angles for rare classes) and 'digits' (some minutes).
 
     Every training has its folder in OUT. The same command goes on where it was stopped: what is finished is never done
-    again, and a training that was begun resumes. What needs data that are not given is left out; digits and patches are
-    always there. At the end results.json and results.md stand in OUT. --epochs-factor and --seeds make a study shorter,
+    again, and a training that was begun resumes; a run of another recipe is refused. What needs data that are not given is
+    left out, and it is said; digits and patches are always there. At the end results.json and results.md stand in OUT. --epochs-factor and --seeds make a study shorter,
     and its report says so; the seeds can grow later, also on another machine: --earlier has the numbers of this one.
 
     Example: protozoo study digits --out studies/digits
     """
+    from training.study.checks import check_runs, left_out
     from training.study.driver import Study, states, work
     from training.study.grid import data_names, load_grid, shortened
     from training.study.report import report
@@ -69,6 +70,10 @@ def study(
     cells = shortened(whole, epochs_factor=epochs_factor, seeds=seeds)
     known = {} if earlier is None else _cells(earlier)
     chosen = Study(cells, _places(data, data_names(cells)), out, device, known)
+    check_runs(chosen)
+    missing = None if report_only else left_out(chosen)
+    if missing is not None:
+        click.echo(missing, err=True)
     if dry_run:
         for task, state in states(chosen):
             click.echo(f"{task}: {state}")
@@ -102,6 +107,7 @@ def _cells(path: Path) -> dict[str, Any]:
 
 def _places(given: tuple[str, ...], names: set[str]) -> dict[str, str]:
     """Name -> data, of what was given and of what needs no place."""
+    from training.study.checks import check_place
     from zoo.errors import ProtozooError
 
     found = {name: name for name in names & {"digits", "patches"}}
@@ -111,5 +117,6 @@ def _places(given: tuple[str, ...], names: set[str]) -> dict[str, str]:
             raise ProtozooError(
                 f"--data {word}: write NAME=DATA, where the grid's names are {', '.join(sorted(names))}"
             )
+        check_place(name, place)
         found[name] = place
     return found

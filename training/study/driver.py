@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,10 +12,12 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from training.cli import recorded
 from training.options import Options
 from training.run import Run
 from training.stop import StoppedError, stop_on_signals
 from training.study.grid import Cell, ConvergenceEvaluation, CorruptionEvaluation, ProbeEvaluation, ReadoutEvaluation
+from training.study.stopping import stopping_at_once
 from zoo.errors import ProtozooError
 from zoo.files import write_atomically
 
@@ -159,17 +160,18 @@ def work(study: Study, *, jobs: int, say: Callable[[str], None]) -> None:
     A task that fails is said, and the others go on; the next call tries it again.
 
     Raises:
-        StoppedError: a signal asked for it; the same call goes on from there.
+        StoppedError: a signal asked for it; the same call goes on from there. An evaluation that it cut off is done again.
     """
     if jobs > 1:
         _in_processes(study, jobs)
         return
-    for task in study.tasks():
-        if task.elsewhere:
-            continue
-        with _claimed(task) as mine:
-            if mine:
-                _do(task, say)
+    with stopping_at_once(study.out):
+        for task in study.tasks():
+            if task.elsewhere:
+                continue
+            with _claimed(task) as mine:
+                if mine:
+                    _do(task, say)
 
 
 @contextmanager
@@ -210,10 +212,9 @@ def _train(task: Task, say: Callable[[str], None]) -> None:
         return
     say(f"{task}: training")
     cell, options = task.cell, Options(trackers=())
-    fields = {**cell.fields, "seed": task.seed}.items()
-    typed = [word for name, value in fields for word in (f"--{name}", _word(value))]
-    command = shlex.join(["protozoo", "train", cell.recipe, "--data", cell.data, "--out", "RUN", *typed])
     data = task.study.data[cell.data]
+    typed = {name: _word(value) for name, value in {**cell.fields, "seed": task.seed}.items()}
+    command = recorded("train", cell.recipe, data, "RUN", typed)
     train(cell.load(task.seed), data, task.run, name=cell.recipe, command=command, say=say, options=options)
 
 
@@ -274,7 +275,5 @@ def _process(study: Study) -> None:
     try:
         work(study, jobs=1, say=click.echo)
     except StoppedError as error:
+        # The parent says what to do.
         raise SystemExit(error.status) from error
-    except KeyboardInterrupt as error:
-        # In an evaluation; the parent says what to do.
-        raise SystemExit(130) from error
