@@ -52,9 +52,10 @@ def study(
     (prototypes with wider angles for rare classes) and 'digits' (some minutes).
 
     Every training has its folder in OUT. The same command goes on where it was stopped: what is finished is never done
-    again, and a training that was begun resumes; a run of another recipe is refused. What needs data that are not given is
-    left out, and it is said; digits and patches are always there. At the end results.json and results.md stand in OUT. --epochs-factor and --seeds make a study shorter,
-    and its report says so; the seeds can grow later, also on another machine: --earlier has the numbers of this one.
+    again, and a training that was begun resumes; a run of another recipe there is refused. What needs data that are not
+    given is left out, and it is said; digits and patches are always there. At the end results.json and results.md stand
+    in OUT. --epochs-factor and --seeds make a study shorter, and its report says so; the seeds can grow later, also on
+    another machine: --earlier has the numbers of this one.
 
     Example: protozoo study digits --out studies/digits
     """

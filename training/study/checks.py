@@ -1,4 +1,4 @@
-"""What is told before the work: runs that are not the grid's, and trainings and evaluations whose data are not given."""
+"""What is told before the work: runs that are not the grid's, and what is left out for want of data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,8 @@ def left_out(study: Study) -> str | None:
     options = " ".join(f"--data {name}=DATA" for name in dict.fromkeys([*trainings, *evaluations]))
     if trainings and len(missing) == len(list(study.all_tasks())):
         raise ProtozooError(
-            f"without data there is nothing to do: give {options}, a name or folder as `protozoo train` takes it ({words})"
+            f"without data there is nothing to do: give {options}, each a name or folder as `protozoo train` "
+            f"takes it ({words})"
         )
     return f"left out, as their data are not given: {words}; {options} would add them"
 

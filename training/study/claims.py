@@ -6,7 +6,8 @@ A test compares two expressions, for example ``mean(accuracy, cifar10.nonl) - me
 The rule: its margin is the side that is to be larger, less the other. The margin's standard error is what moving each
 mean by its own standard error (deviation over seeds / sqrt of their number) changes in it, added in quadrature. The
 claim *holds* where the margin is larger than twice that, else it *does not hold here*, and it is said where the margin
-has the right sign but lies within the deviation. Where a cell has one seed there is no deviation, which is said too.
+has the right sign but lies within the deviation. Where a cell has one seed its deviation is not known: by what error
+there is, the claim *holds with one seed* or *does not hold with one seed*.
 """
 
 from __future__ import annotations
@@ -48,6 +49,11 @@ class Inequality:
         difference = _value(self.left, means) - _value(self.right, means)
         return difference if self.comparison in _LARGER_LEFT else -difference
 
+    def met(self, means: Mapping[Quantity, float]) -> bool:
+        """Whether the inequality is true."""
+        margin = self.margin(means)
+        return margin > 0 or (margin == 0 and self.comparison in (ast.GtE, ast.LtE))
+
 
 def parse_test(text: str) -> Inequality:
     """Read a test.
@@ -85,9 +91,10 @@ def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> di
         seeds: of each quantity its value by seed, not empty.
 
     Returns:
-        "verdict" ("holds", "does not hold here", or "not tested", where a denominator is zero), "because", "margin",
-        "margin_error" (its standard error; None where no cell has two seeds), and "ours", of each quantity its
-        "metric", "cell", "mean", "std" (None of one seed) and "seeds".
+        "verdict" ("holds" or "does not hold here"; "holds with one seed" or "does not hold with one seed", where a
+        cell has no more; or "not tested", where a denominator is zero), "because", "margin", "margin_error" (its
+        standard error; None where no cell has two seeds), and "ours", of each quantity its "metric", "cell", "mean",
+        "std" (None of one seed) and "seeds".
     """
     ours = [_summary(quantity, seeds[quantity]) for quantity in quantities_of(test)]
     means = {(row["metric"], row["cell"]): row["mean"] for row in ours}
@@ -99,19 +106,17 @@ def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> di
         error = _margin_error(test, means, errors) if errors else None
     except ZeroDivisionError:
         return {"verdict": "not tested", "because": "a denominator is zero", "ours": ours}
-    verdict, because = _verdict(test, margin, error, alone=len(errors) < len(ours))
+    verdict, because = _verdict(test.met(means), margin, error, alone=len(errors) < len(ours))
     return {"verdict": verdict, "because": because, "margin": margin, "margin_error": error, "ours": ours}
 
 
-def _verdict(test: Inequality, margin: float, error: float | None, *, alone: bool) -> tuple[str, str]:
-    reaches = margin > 0 or (margin == 0 and test.comparison in (ast.GtE, ast.LtE))
+def _verdict(met: bool, margin: float, error: float | None, *, alone: bool) -> tuple[str, str]:
+    known = "" if error is None else f", standard error {error:.2g}"
     one = "; a cell has one seed, so its deviation is not known" if alone else ""
-    if error is None:
-        return ("holds" if reaches else "does not hold here"), f"margin {margin:+.4g}{one}"
-    because = f"margin {margin:+.4g}, standard error {error:.2g}{one}"
-    if reaches and (margin > 2 * error or error == 0):
-        return "holds", because
-    return "does not hold here", f"{because}: within the deviation over seeds" if reaches else because
+    sure = met and (not error or margin > 2 * error)
+    within = ": within the deviation over seeds" if met and not sure else ""
+    yes, no = ("holds with one seed", "does not hold with one seed") if alone else ("holds", "does not hold here")
+    return (yes if sure else no), f"margin {margin:+.4g}{known}{one}{within}"
 
 
 def _summary(quantity: Quantity, values: Mapping[int, float]) -> dict[str, Any]:

@@ -160,7 +160,8 @@ def work(study: Study, *, jobs: int, say: Callable[[str], None]) -> None:
     A task that fails is said, and the others go on; the next call tries it again.
 
     Raises:
-        StoppedError: a signal asked for it; the same call goes on from there. An evaluation that it cut off is done again.
+        StoppedError: a signal asked for it; the same call goes on from there, and does an evaluation
+            again that it broke off.
     """
     if jobs > 1:
         _in_processes(study, jobs)

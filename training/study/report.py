@@ -52,9 +52,14 @@ def _cell(values: Mapping[str, Any] | None, done: int) -> str:
 
 
 def _spread(values: Mapping[str, Any]) -> str:
-    """Mean and deviation: two decimals of what is ten or more, else four, and of what is tiny two digits."""
+    """Mean and deviation: two decimals of what is ten or more, else four, and of what is tiny two digits.
+
+    What was reached by the first evaluation may have been reached sooner: ≤.
+    """
     size = abs(values["mean"])
     form = ".2f" if size >= 10 else ".4f" if size >= 0.001 or not size else ".1e"
+    if values.get("at_most"):
+        return f"≤ {values['mean']:.2f}"
     text = format(values["mean"], form)
     return text if values["std"] is None else f"{text} ± {format(values['std'], form)}"
 

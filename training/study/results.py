@@ -10,7 +10,7 @@ from typing import Any
 from training.convergence import convergence, values_reached
 from training.robustness import CORRUPTIONS
 from training.run import Run
-from training.study.claims import judge, parse_test, quantities_of
+from training.study.claims import Quantity, judge, parse_test, quantities_of
 from training.study.driver import Study, Task
 from training.study.grid import (
     Claim,
@@ -20,11 +20,17 @@ from training.study.grid import (
     ProbeEvaluation,
     ReadoutEvaluation,
 )
+from training.study.resolution import Smallest, at_most, smallest_shares, unresolved
 
 RULE = (
     "A claim holds where the margin by which its inequality is met is larger than twice the margin's standard error: "
-    "what moving each mean by its own standard error over the seeds changes in it, added in quadrature."
+    "what moving each mean by its own standard error over the seeds changes in it, added in quadrature. Where a cell "
+    "has one seed, its deviation is not known, and a claim holds or does not hold *with one seed*, which more may turn. "
+    "A share of a training with ≤ was reached by the first evaluation; a claim of less than that share is not tested."
 )
+
+ByCell = dict[str, dict[str, dict[int, float]]]
+"""Cell -> metric -> value by seed."""
 
 
 def collect(grid: Grid, study: Study) -> dict[str, Any]:
@@ -32,16 +38,16 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
 
     Returns:
         "grid"; "cells": of each its "data", "recipe", "fields", "seeds" and "evaluations" of the grid, and "metrics",
-        name -> "mean", "std" (None of one seed) and "values" by seed; "rule"; and "claims": of each what the grid says,
-        and "verdict", "because" and, where it was tested, what :func:`training.study.claims.judge` found. Accuracies
-        and errors are in percent, as are shares of a training (100 where the value was not reached by its end).
+        name -> "mean", "std" (None of one seed), "values" by seed and, where all seeds came there by their first
+        evaluation, "at_most"; "rule"; and "claims": of each what the grid says, and "verdict", "because" and, where it
+        was tested, what :func:`training.study.claims.judge` found. Accuracies and errors are in percent, as are shares
+        of a training (100 where the value was not reached by its end).
     """
-    tasks = {(task.cell.name, task.seed): task for task in study.all_tasks()}
-    by_cell: dict[str, dict[str, dict[int, float]]] = {cell.name: {} for cell in study.cells}
-    found = {key: _of_task(task) for key, task in tasks.items()}
-    for (name, seed), task in tasks.items():
-        for metric, value in {**found[name, seed], **_against_baselines(task, found)}.items():
-            by_cell[name].setdefault(metric, {})[seed] = value
+    by_cell, smallest = _by_cell(study)
+    metrics = {
+        name: {metric: _over_seeds(values, smallest.get((metric, name), {})) for metric, values in found.items()}
+        for name, found in by_cell.items()
+    }
     return {
         "grid": grid.name,
         "cells": {
@@ -51,13 +57,28 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
                 "fields": dict(cell.fields),
                 "seeds": list(cell.seeds),
                 "evaluations": {evaluation: cell.asked(evaluation) for evaluation in cell.evaluations},
-                "metrics": {metric: _over_seeds(values) for metric, values in by_cell[cell.name].items()},
+                "metrics": metrics[cell.name],
             }
             for cell in study.cells
         },
         "rule": RULE,
-        "claims": [{**claim.model_dump(), **_judged(claim, by_cell, study)} for claim in grid.claims],
+        "claims": [{**claim.model_dump(), **_judged(claim, by_cell, smallest, study)} for claim in grid.claims],
     }
+
+
+def _by_cell(study: Study) -> tuple[ByCell, Smallest]:
+    """All numbers, and of shares of a training the smallest that its log can show."""
+    tasks = {(task.cell.name, task.seed): task for task in study.all_tasks()}
+    by_cell: ByCell = {cell.name: {} for cell in study.cells}
+    smallest: dict[Quantity, dict[int, float]] = {}
+    found = {key: _of_task(task) for key, task in tasks.items()}
+    for (name, seed), task in tasks.items():
+        baselines = _baselines(task, found)
+        for metric, value in {**found[name, seed], **_against(task, found[name, seed], baselines)}.items():
+            by_cell[name].setdefault(metric, {})[seed] = value
+        for metric, first in smallest_shares(task).items():
+            smallest.setdefault((metric, name), {})[seed] = first
+    return by_cell, smallest
 
 
 def run_metrics(result: Mapping[str, Any]) -> dict[str, float]:
@@ -131,17 +152,20 @@ def _shares(name: str, reached: Mapping[str, Mapping[str, Any]], ending: str) ->
     }
 
 
-def _against_baselines(task: Task, found: Mapping[tuple[str, int], Mapping[str, float]]) -> dict[str, float]:
-    """What takes numbers of another cell's run of the same seed, which may have been made elsewhere."""
+def _baselines(task: Task, found: Mapping[tuple[str, int], Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
+    """Evaluation -> numbers of its baseline's run of the same seed, which may have been made elsewhere."""
+    names = {name: getattr(evaluation, "baseline", None) for name, evaluation in task.cell.evaluations.items()}
+    return {name: found.get((f"{task.cell.data}.{cell}", task.seed), {}) for name, cell in names.items()}
+
+
+def _against(task: Task, own: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """What takes numbers of another cell's run of the same seed."""
     metrics: dict[str, float] = {}
     for name, evaluation in task.cell.evaluations.items():
-        if isinstance(evaluation, ProbeEvaluation | ReadoutEvaluation) or evaluation.baseline is None:
-            continue
-        theirs = found.get((f"{task.cell.data}.{evaluation.baseline}", task.seed), {})
         if isinstance(evaluation, CorruptionEvaluation):
-            metrics |= _mce(name, found[task.cell.name, task.seed], theirs)
-        elif Run(task.run).finished and f"{name}_length" in theirs:
-            metrics |= _as_baseline(name, evaluation, task.run, theirs)
+            metrics |= _mce(name, own, baselines[name])
+        elif isinstance(evaluation, ConvergenceEvaluation) and Run(task.run).finished:
+            metrics |= _as_baseline(name, evaluation, task.run, baselines[name])
     return metrics
 
 
@@ -158,34 +182,42 @@ def _as_baseline(
 ) -> dict[str, float]:
     start = f"{name}_final_"
     finals = {metric.removeprefix(start): value for metric, value in theirs.items() if metric.startswith(start)}
+    if not finals:
+        return {}
     total = theirs[f"{name}_length"]
     reached = values_reached(run, finals, total=total, images=evaluation.images, smoothing=evaluation.smoothing)
     return _shares(name, reached, "_as_baseline")
 
 
-def _over_seeds(values: Mapping[int, float]) -> dict[str, Any]:
+def _over_seeds(values: Mapping[int, float], smallest: Mapping[int, float]) -> dict[str, Any]:
     numbers = list(values.values())
     return {
         "mean": mean(numbers),
         "std": stdev(numbers) if len(numbers) > 1 else None,
         "values": {str(seed): value for seed, value in values.items()},
+        **({"at_most": True} if at_most(values, smallest) else {}),
     }
 
 
-def _judged(claim: Claim, by_cell: Mapping[str, Mapping[str, Mapping[int, float]]], study: Study) -> dict[str, Any]:
+def _judged(claim: Claim, by_cell: ByCell, smallest: Smallest, study: Study) -> dict[str, Any]:
     if claim.test is None:
         return {"verdict": "not tested", "because": claim.not_tested}
     test = parse_test(claim.test)
-    missing = [_missing(metric, cell, by_cell, study) for metric, cell in quantities_of(test)]
+    quantities = quantities_of(test)
+    missing = [_missing(metric, cell, by_cell, study) for metric, cell in quantities]
     because = next((reason for reason in missing if reason is not None), None)
     if because is not None:
         return {"verdict": "not tested", "because": because}
-    return judge(test, {(metric, cell): by_cell[cell][metric] for metric, cell in quantities_of(test)})
+    seeds = {(metric, cell): by_cell[cell][metric] for metric, cell in quantities}
+    judged = judge(test, seeds)
+    for row, quantity in zip(judged["ours"], quantities, strict=True):
+        if at_most(seeds[quantity], smallest.get(quantity, {})):
+            row["at_most"] = True
+    because = unresolved(test, seeds, smallest)
+    return judged if because is None else {"verdict": "not tested", "because": because, "ours": judged["ours"]}
 
 
-def _missing(
-    metric: str, cell: str, by_cell: Mapping[str, Mapping[str, Mapping[int, float]]], study: Study
-) -> str | None:
+def _missing(metric: str, cell: str, by_cell: ByCell, study: Study) -> str | None:
     """Why there is no mean of a metric; None where there is one."""
     found = by_cell[cell]
     if metric in found:
