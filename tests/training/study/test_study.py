@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -79,15 +80,18 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
     # Of one epoch, whatever is reached is reached at its end, and what is not counts as long.
     shares = [f"convergence_{name}{ending}" for name in METRICS for ending in ("", "_as_baseline")]
     assert {metrics[name]["mean"] for name in shares} == {100}
-    assert [claim["verdict"] for claim in results["claims"]] == ["holds", "not tested", "not tested", "not tested"]
+    assert [claim["verdict"] for claim in results["claims"]] == ["holds", *["not tested"] * 4]
     text = (study.out / "results.md").read_text()
     assert text == report(grid, results)
     assert "| mine.nonl | 2 of 2 | " in text
     assert "| Elsewhere | Table 2 | 1 |  | not tested, because the data absent were not given |" in text
     assert "| not tested, because mine.ce has no nothing |" in text
     assert "| not tested, because it is not here |" in text
+    assert (
+        "of mine.nonl 100.00 ± 0.00 | not tested, because the first evaluation is at 100.0 % of the training |" in text
+    )
     run = json.loads((study.out / "mine.nonl" / "seed1" / "run" / "result.json").read_bytes())
-    assert run["command"].endswith("--data mine --out RUN --collapse_images both --seed 1")
+    assert run["command"].endswith("--data colours --out RUN --collapse_images both --seed 1")
     results = collect(grid, study)
     assert results["cells"]["mine.nonl"]["metrics"]["corruptions_mce"]["values"]["1"] == pytest.approx(100)
     assert_a_baseline_may_have_been_trained_elsewhere(grid, study, results)
@@ -126,6 +130,36 @@ def assert_a_baseline_may_have_been_trained_elsewhere(grid: Grid, study: Study, 
     shutil.rmtree(study.out / "mine.ce" / "seed1")
     assert values(study) == [{seed: value for seed, value in found.items() if seed == "0"} for found in before]
     assert values(replace(study, earlier=results["cells"])) == [pytest.approx(found) for found in before]
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_breaks_off_an_evaluation_which_is_done_again(
+    protozoo: Protozoo,
+    grid_file: Callable[..., Path],
+    recipes: dict[str, str],
+    colours: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    status: int,
+) -> None:
+    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0], "evaluations": ["fixed"]}
+    words = ["study", grid_file(blocks=[block], claims=[]), "--data", f"mine={colours}", "--out", tmp_path / "study"]
+    handlers = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+
+    def interrupted(task: object, name: str) -> None:
+        signal.raise_signal(number)
+        pytest.fail(f"{task}: {name} went on")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("training.study.driver._evaluate", interrupted)
+        found, _, err = protozoo(*words)
+    assert (found, err) == (status, f"protozoo: stopped: the same command goes on from {tmp_path / 'study'}\n")
+    assert "| mine.nonl | 1 of 1 |" in (tmp_path / "study" / "results.md").read_text()
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == handlers
+    found, out, err = protozoo(*words)
+    assert found == 0, err
+    assert out.splitlines()[0] == "mine.nonl, seed 0: fixed"
 
 
 def test_a_row_says_how_many_seeds_a_number_is_of(settings: dict[str, Any]) -> None:
