@@ -50,7 +50,7 @@ def unresolved(test: Inequality, seeds: Smallest, smallest: Smallest) -> str | N
     """Why the logs cannot decide a test; None where they can.
 
     They cannot where what was reached by the first evaluation may have been reached so much sooner that it would turn
-    the answer, and where a single share is to stay under a bound that lies before the first evaluation.
+    the answer.
 
     Args:
         test: of :func:`training.study.claims.parse_test`.
@@ -61,20 +61,12 @@ def unresolved(test: Inequality, seeds: Smallest, smallest: Smallest) -> str | N
     means = {quantity: mean(values.values()) for quantity, values in seeds.items()}
     ranges = [(means[quantity], _least(seeds[quantity], smallest[quantity])) for quantity in shares]
     answers = {test.met({**means, **dict(zip(shares, values, strict=True))}) for values in product(*ranges)}
-    first = {quantity: mean(smallest[quantity].values()) for quantity in shares}
-    if len(answers) == 1 and not _bound_before_the_first(test, means, first):
+    if len(answers) == 1:
         return None
-    return f"the first evaluation is at {min(first.values()):.1f} % of the training"
+    first = min(mean(smallest[quantity].values()) for quantity in shares)
+    return f"the first evaluation is at {first:.1f} % of the training"
 
 
 def _least(values: Mapping[int, float], smallest: Mapping[int, float]) -> float:
     """The mean, had every seed that came there by its first evaluation come there at once."""
     return mean(0 if _by_first(value, smallest.get(seed)) else value for seed, value in values.items())
-
-
-def _bound_before_the_first(test: Inequality, means: Mapping[Quantity, float], first: Mapping[Quantity, float]) -> bool:
-    """Whether no share that the log can show would meet the test, and a smaller one would."""
-    if len(means) > 1 or not first:
-        return False
-    at_once = dict.fromkeys(first, 0.0)
-    return test.met(at_once) and not test.met(first) and not test.met(means)
