@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from training.cli import DATA_HELP, read_record, recorded
-from zoo.errors import ProtozooError
+from training.cli import DATA_HELP, recorded
+from training.record_files import out_option, read_record, write_record
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _METHODS = {"linear": ("linear",), "prototypes": ("projection", "encoder", "whitened")}
@@ -28,7 +28,7 @@ _METHODS["both"] = _METHODS["linear"] + _METHODS["prototypes"]
 @click.option("--epochs", type=click.IntRange(1), help="Of the linear probe; the protocol's by default.")
 @click.option("--lr", type=float, help="Learning rate of the linear probe; the protocol's by default.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
-@click.option("--out", type=_FILE, help="JSON file, written after each data set; the same command goes on from it.")
+@out_option("JSON file, written after each data set; the same command goes on from it.")
 def transfer(
     model: str,
     specs: tuple[str, ...],
@@ -60,21 +60,10 @@ def transfer(
         options,
         baseline=None if baseline is None else read_record(baseline),
         earlier=read_record(out) if out is not None and out.is_file() else None,
-        save=lambda found: _save(found, out),
+        save=partial(write_record, out),
         command=_command(model, chosen, baseline=baseline, method=method, **given),
     )
     click.echo(markdown(record))
-
-
-def _save(record: dict[str, Any], out: Path | None) -> None:
-    from zoo.files import write_atomically
-
-    if out is None:
-        return
-    try:
-        write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
-    except OSError as error:
-        raise ProtozooError(f"{out} cannot be written ({error.strerror}): choose another file") from error
 
 
 def _command(model: str, specs: list[str], **given: Any) -> str:

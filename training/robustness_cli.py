@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from training.cli import DATA_HELP, read_record, recorded
+from training.cli import DATA_HELP, recorded
+from training.record_files import out_option, read_record, write_record
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _FOLDER = click.Path(path_type=Path, file_okay=False)
@@ -25,7 +26,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--keep", type=_FOLDER, help="Folder that keeps the images that are made, for the next model.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
-@click.option("--out", type=_FILE, help="JSON file to write the record to.")
+@out_option("JSON file to write the record to.")
 def corruptions(
     bundle: str,
     data: str,
@@ -38,13 +39,13 @@ def corruptions(
     """Measure BUNDLE's errors on test images of DATA under the 15 corruptions of ImageNet-C, as JSON.
 
     BUNDLE is a bundle (a folder, a zoo name or hf-hub:owner/name) or the folder of a finished run. Errors stand by
-    corruption and severity, with their means; with --baseline also as mCE, where 1 is the baseline's own. The same
-    image, corruption, severity and seed always give the same pixels.
+    corruption and severity, with their means; with --baseline also as mCE, relative to the baseline's errors: 1 in
+    JSON and 100 % in cards is the baseline's own. The same image, corruption, severity and seed always give the same
+    pixels.
 
     Example: protozoo corruptions proto_resnet20_cifar.nonl_cifar10 --data cifar10-jpeg --images 1000 --out nonl.json
     """
     from training.robustness.record import CorruptionOptions, record_corruptions
-    from zoo.files import write_atomically
 
     if corruptions:
         given["corruptions"] = corruptions
@@ -53,10 +54,9 @@ def corruptions(
     theirs = None if baseline is None else read_record(baseline)
     command = _command(bundle, data, baseline=baseline, **given)
     record = record_corruptions(bundle, data, CorruptionOptions(**given), baseline=theirs, command=command)
-    text = json.dumps(record, indent=2)
-    if out is not None:
-        write_atomically(out, f"{text}\n".encode())
-    click.echo(text)
+    # Printed first: a disk that has become full does not cost the result.
+    click.echo(json.dumps(record, indent=2))
+    write_record(out, record)
 
 
 def _command(bundle: str, data: str, **given: Any) -> str:

@@ -58,6 +58,22 @@ def check_free(path: Path) -> None:
         raise ProtozooError(f"{path} exists already: remove it or choose another folder")
 
 
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written, before the work and not after it; nothing is left behind.
+
+    Raises:
+        ProtozooError: its folder does not exist or takes no file.
+    """
+    trial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        trial.open("xb").close()
+        trial.unlink()
+    except OSError as error:
+        raise ProtozooError(
+            f"{path} cannot be written ({error.strerror}): make its folder or choose another file"
+        ) from error
+
+
 @contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` in one rename when the block ends without an exception.

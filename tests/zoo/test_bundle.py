@@ -1,5 +1,6 @@
 import hashlib
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from zoo.bundle import (
     new_bundle,
     pretrained_models,
 )
-from zoo.files import write_atomically
+from zoo.files import check_writable, write_atomically
 
 ALL_FILES = [*FILES, "SHA256SUMS"]
 
@@ -240,3 +241,13 @@ def test_the_package_knows_its_own_models():
     model = pretrained_models()[name]
     assert (model.name, model.package, model.hub) == (name, "protozoo", None)
     assert model.weights_sha256 == Bundle.open(model.folder).record["weights"]["sha256"]
+
+
+def test_a_file_that_could_not_be_written_is_refused_beforehand_and_a_trial_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    for name in ("old.json", "new.json"):
+        check_writable(tmp_path / name)
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("old.json", "old")]
+    for folder in ("none", "old.json"):
+        with pytest.raises(ProtozooError, match=r"new.json cannot be written \(No.*make its folder or choose another"):
+            check_writable(tmp_path / folder / "new.json")

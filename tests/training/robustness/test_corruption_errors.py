@@ -209,11 +209,18 @@ def test_the_command_measures_all_fifteen_of_a_subset_and_normalises_by_a_baseli
         (["--severity", "6"], "6"),
         (["--corrupted", "nowhere"], "nowhere"),
         (["--baseline", "nowhere.json"], "nowhere.json cannot be read"),
+        (["--out", "nowhere/record.json"], "nowhere/record.json cannot be written"),
     ],
 )
-def test_a_mistake_is_one_line_and_status_2(
-    protozoo: Protozoo, undisturbed: Path, colours: Path, words: list[str], message: str
+def test_a_mistake_is_one_line_and_status_2_before_any_work(
+    protozoo: Protozoo,
+    undisturbed: Path,
+    colours: Path,
+    words: list[str],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("training.robustness.record.corruption_errors", None)
     status, _, err = protozoo("corruptions", undisturbed, "--data", colours, *words)
     assert status == 2
     assert message in err
