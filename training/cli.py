@@ -82,7 +82,7 @@ def recorded(
 
     words = [word for option, value in pairs for word in (f"--{option}", name(value))]
     written = [] if out is None else ["--out", out]
-    return shlex.join(["protozoo", command, name(subject), "--data", name(data), *written, *words])
+    return shlex.join(["protozoo", *command.split(), name(subject), "--data", name(data), *written, *words])
 
 
 @click.command(cls=RecipeCommand)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from training.plots.runs import RunHistory, common_num_classes, grouped, read_run
+from training.run import code_revision
 from zoo.errors import ProtozooError
+from zoo.files import sha256_of
 
+T = TypeVar("T")
 Images = Literal["train", "test"]
 Over = Literal["step", "epoch"]
 
@@ -99,7 +102,7 @@ def reached(
 
 
 def convergence(
-    paths: Sequence[Path], baseline: Path, *, images: Images | None = None, smoothing: float = 0.0
+    paths: Sequence[Path], baseline: Path, *, images: Images | None = None, smoothing: float = 0.0, command: str = ""
 ) -> dict[str, Any]:
     """When runs reached 95 % of collapse, and when the final values of a baseline, as a record.
 
@@ -109,11 +112,13 @@ def convergence(
         images: whose collapse; None: of the training images, where all runs have logged it (``--collapse_images both``
             of ``protozoo train``), else of the test images.
         smoothing: see :func:`smoothed`.
+        command: what was typed, for the record.
 
     Returns:
         "images", "over" ("step" where all runs count iterations, else "epoch"), "smoothing", "baseline" ("run",
-        "label", "final": metric -> value, "length" in iterations or epochs), and "runs": of each its "run", "label",
-        "seed", "targets" and "baseline" (metric -> :class:`Reached`); a metric that was not logged is left out.
+        "weights_sha256", "label", "final": metric -> value, "length" in iterations or epochs), and "runs": of each its
+        "run", "weights_sha256" (None where the weights are not there any more), "data", "label", "seed", "targets" and
+        "baseline" (metric -> :class:`Reached`); a metric that was not logged is left out.
 
     Raises:
         ProtozooError: a folder is no finished run, has other classes than another, or has logged no collapse.
@@ -126,11 +131,15 @@ def convergence(
     length = reference.rows[-1][over]
     labels = {run.path: group.label for group in grouped(runs) for run in group.runs}
     return {
+        "kind": "convergence",
+        "command": command,
+        "code_revision": code_revision(),
         "images": images,
         "over": over,
         "smoothing": smoothing,
         "baseline": {
             "run": baseline.name,
+            "weights_sha256": _digest(reference),
             "label": grouped([reference])[0].label,
             "final": finals,
             "length": length,
@@ -138,6 +147,8 @@ def convergence(
         "runs": [
             {
                 "run": run.path.name,
+                "weights_sha256": _digest(run),
+                "data": _of_result(run, lambda result: str(result["data"]["name"])),
                 "label": labels[run.path],
                 "seed": run.recipe.seed,
                 "targets": _of_run(run, _targets(run), images, over, run.rows[-1][over], smoothing),
@@ -209,11 +220,19 @@ def _points(run: RunHistory, images: Images, metric: str, over: Over) -> list[tu
 
 
 def _targets(run: RunHistory) -> dict[str, float]:
+    return _of_result(run, lambda result: targets(len(result["label_names"]), int(result["embed_dim"])))
+
+
+def _of_result(run: RunHistory, read: Callable[[Mapping[str, Any]], T]) -> T:
     try:
-        result = json.loads((run.path / "result.json").read_bytes())
-        return targets(len(result["label_names"]), int(result["embed_dim"]))
+        return read(json.loads((run.path / "result.json").read_bytes()))
     except (ValueError, KeyError, TypeError) as error:
         raise ProtozooError(f"{run.path / 'result.json'} is damaged: train the run again") from error
+
+
+def _digest(run: RunHistory) -> str | None:
+    weights = run.path / "model.safetensors"
+    return sha256_of(weights) if weights.is_file() else None
 
 
 def convergence_table(record: Mapping[str, Any]) -> str:

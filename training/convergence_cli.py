@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import shlex
 from pathlib import Path
 from typing import Any
 
 import click
+
+from training.record_files import out_option, write_record
 
 
 @click.command()
@@ -20,7 +22,7 @@ import click
     show_default=True,
     help="Weight of the earlier values in an exponentially weighted mean.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON file to write the record to.")
+@out_option("JSON file to write the record to.")
 def convergence(runs: tuple[Path, ...], baseline: Path, out: Path | None, **given: Any) -> None:
     """Tell how soon RUNS, folders of finished runs, reached 95 % of neural collapse and the baseline's final values.
 
@@ -32,9 +34,15 @@ def convergence(runs: tuple[Path, ...], baseline: Path, out: Path | None, **give
     """
     from training.convergence import convergence as measure
     from training.convergence import convergence_table
-    from zoo.files import write_atomically
 
-    record = measure(runs, baseline, **given)
-    if out is not None:
-        write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
+    record = measure(runs, baseline, command=_command(runs, baseline, **given), **given)
     click.echo(convergence_table(record))
+    write_record(out, record)
+
+
+def _command(runs: tuple[Path, ...], baseline: Path, **given: Any) -> str:
+    """What was typed, with the runs' names and not where they stand."""
+    options = [word for name, value in given.items() if value for word in (f"--{name}", str(value))]
+    names = [path.resolve().name for path in runs]
+    words = [*names, "--baseline", baseline.resolve().name, "--out", "RECORD", *options]
+    return shlex.join(["protozoo", "convergence", *words])

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from zoo.errors import ProtozooError
+from training.cli import recorded
+from training.record_files import out_option, write_record
 
 
 @click.group()
@@ -23,9 +24,7 @@ def probe() -> None:
 def _source(command: Callable[..., None]) -> Callable[..., None]:
     """What every probe takes."""
     for option in (
-        click.option(
-            "--out", type=click.Path(path_type=Path, dir_okay=False), help="JSON file to write the record to."
-        ),
+        out_option("JSON file to write the record to."),
         click.option("--device", default="cpu", show_default=True, help="Torch device."),
         click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn."),
         click.option("--shots", type=click.IntRange(1), help="Training images of each class; all by default."),
@@ -90,8 +89,9 @@ def prototypes(out: Path | None, **given: Any) -> None:
     """
     from training.probes.record import record_prototypes
 
+    command = _command("prototypes", **given)
     model, data = given.pop("model"), given.pop("data")
-    _report(record_prototypes(model, data, **given), out)
+    _report(record_prototypes(model, data, command=command, **given), out)
 
 
 @probe.command()
@@ -141,17 +141,25 @@ def _record(
 ) -> dict[str, Any]:
     from training.probes.record import record_trained
 
+    command = _command(kind, model, data, protocol=protocol, **given)
     overrides = {name: value for name, value in given.items() if value is not None}
-    return record_trained(kind, model, data, protocol=protocol, overrides=overrides, device=device, workers=workers)
+    return record_trained(
+        kind, model, data, protocol=protocol, overrides=overrides, device=device, workers=workers, command=command
+    )
+
+
+def _command(kind: str, model: str, data: str, **given: Any) -> str:
+    """What was typed, but for where it ran."""
+    defaults = {"seed": 0, "protocol": "cifar", "features": "projection"}
+    options = {
+        name.replace("_", "-"): ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in given.items()
+        if name != "device" and value is not None and value != defaults.get(name)
+    }
+    return recorded(f"probe {kind}", model, data, "RECORD", options)
 
 
 def _report(record: dict[str, Any], out: Path | None) -> None:
-    from zoo.files import write_atomically
-
-    # Printed first: a path that cannot be written does not cost the result.
+    # Printed first: a disk that has become full does not cost the result.
     click.echo(json.dumps(record))
-    if out is not None:
-        try:
-            write_atomically(out, (json.dumps(record, indent=2) + "\n").encode())
-        except OSError as error:
-            raise ProtozooError(f"{out} cannot be written ({error.strerror}): the record stands above") from error
+    write_record(out, record)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import shutil
 from collections.abc import Callable, Sequence
@@ -124,7 +125,28 @@ def test_the_command_prints_tables_of_the_training_images_where_they_were_logged
     status, out, err = protozoo("convergence", run, "--baseline", run, "--out", tmp_path / "record.json")
     assert status == 0, err
     assert "Of the train images" in out
-    assert json.loads((tmp_path / "record.json").read_text())["images"] == "train"
+    record = json.loads((tmp_path / "record.json").read_text())
+    assert (record["kind"], record["images"]) == ("convergence", "train")
+    assert record["command"] == "protozoo convergence run --baseline run --out RECORD"
+    digest = hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    assert [found["weights_sha256"] for found in (*record["runs"], record["baseline"])] == [digest, digest]
+    assert record["runs"][0]["data"] == "colours"
     status, out, _ = protozoo("convergence", undisturbed, "--baseline", run)
     assert status == 0
     assert "Of the test images" in out
+
+
+def test_a_record_that_could_not_be_written_is_refused_before_any_work(
+    protozoo: Protozoo, undisturbed: Path, tmp_path: Path
+) -> None:
+    words = ["convergence", undisturbed, "--baseline", undisturbed, "--images", "train"]
+    status, out, err = protozoo(*words, "--out", tmp_path / "none" / "record.json")
+    assert (status, out) == (2, "")
+    assert "record.json cannot be written" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_runs_whose_weights_are_gone_still_have_a_history(history: Callable[..., Path]) -> None:
+    run = history("run", test_inter_erank=[1, 2])
+    (run / "model.safetensors").unlink()
+    assert convergence([run], run)["runs"][0]["weights_sha256"] is None

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Literal
 
+from training.calibration import accuracy_interval
 from training.data import ImageData
 from training.few_shot import with_shots
 from training.pretrained import Pretrained, open_pretrained
 from training.probes.closed_form import FixedFeatures
 from training.probes.probing import Probe, fixed_prototypes, probe_cached, probe_linear, top1_accuracy
 from training.probes.protocols import probe_recipe
+from training.run import code_revision
 
 TrainedKind = Literal["linear", "normalized", "cached"]
 
@@ -21,7 +23,14 @@ _SETTINGS = {"linear": _AUGMENTED, "normalized": (*_AUGMENTED, "temperature"), "
 
 
 def record_prototypes(
-    name_or_path: str, data: str, *, features: FixedFeatures, device: str, shots: int | None = None, seed: int = 0
+    name_or_path: str,
+    data: str,
+    *,
+    features: FixedFeatures,
+    device: str,
+    shots: int | None = None,
+    seed: int = 0,
+    command: str = "",
 ) -> dict[str, Any]:
     """Fixed prototypes of a bundle or run, measured on the test split: see :func:`record_trained`."""
     pretrained = open_pretrained(name_or_path)
@@ -29,8 +38,9 @@ def record_prototypes(
     def make(images: ImageData) -> Probe:
         return fixed_prototypes(pretrained.model, images, pretrained.preprocessing, features=features)
 
+    named = _named("prototypes", pretrained, command)
     measured = _measured(make, pretrained, data, device, shots, seed)
-    return {"probe": "prototypes", **measured, "settings": {"features": features, "shots": shots, "seed": seed}}
+    return {**named, **measured, "settings": {"features": features, "shots": shots, "seed": seed}}
 
 
 def record_trained(
@@ -42,6 +52,7 @@ def record_trained(
     overrides: Mapping[str, Any],
     device: str,
     workers: int,
+    command: str = "",
 ) -> dict[str, Any]:
     """A linear probe of a bundle or run, measured on the test split.
 
@@ -54,9 +65,10 @@ def record_trained(
         overrides: fields of the recipe.
         device: of torch.
         workers: processes that decode images which are not in memory.
+        command: what was typed, for the record.
 
     Returns:
-        Names, accuracy in [0, 1], cost and settings, ready for JSON.
+        Names, accuracy in [0, 1] with its interval, cost and settings, ready for JSON.
 
     Raises:
         ProtozooError: model, data, device or settings cannot be used.
@@ -71,9 +83,20 @@ def record_trained(
 
     settings = {name: getattr(recipe, name) for name in _SETTINGS[kind]}
     return {
-        "probe": kind,
+        **_named(kind, pretrained, command),
         **_measured(make, pretrained, data, device, recipe.shots, recipe.seed),
         "settings": settings,
+    }
+
+
+def _named(kind: str, pretrained: Pretrained, command: str) -> dict[str, Any]:
+    return {
+        "kind": "probe",
+        "probe": kind,
+        "command": command,
+        "code_revision": code_revision(),
+        "model": pretrained.name,
+        "weights_sha256": pretrained.weights_sha256,
     }
 
 
@@ -84,12 +107,13 @@ def _measured(
     # Of few shots most images are not read at all.
     images = with_shots(pretrained.load(data, "disk" if shots else "auto"), shots, seed=seed)
     probe = make(images)
+    accuracy = top1_accuracy(probe, pretrained.model, images.test, pretrained.preprocessing)
     return {
-        "model": pretrained.name,
         "data": images.name,
         "features": probe.features,
         "train_images": len(images.train.labels),
         "test_images": len(images.test.labels),
-        "test_accuracy": top1_accuracy(probe, pretrained.model, images.test, pretrained.preprocessing),
+        "test_accuracy": accuracy,
+        "test_accuracy_interval": accuracy_interval(accuracy, len(images.test.labels)),
         "cost": {**asdict(probe.cost), "device": device},
     }

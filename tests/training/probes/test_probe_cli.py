@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -109,11 +110,43 @@ def test_an_unfinished_run_is_one_line_and_status_2(protozoo: Protozoo, run: Pat
     assert err == f"protozoo: {run} is not finished: run its `protozoo train` again\n"
 
 
-def test_a_record_that_cannot_be_written_is_printed_all_the_same(
-    protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_that_could_not_be_written_is_refused_before_any_work(
+    protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    status, out, err = protozoo("probe", "prototypes", run, "--data", colours, "--out", tmp_path / "none" / "a.json")
+    monkeypatch.setattr("training.probes.record.open_pretrained", None)
+    status, out, err = protozoo("probe", kind, run, "--data", colours, "--out", tmp_path / "none" / "a.json")
+    assert (status, out) == (2, "")
+    assert "none/a.json cannot be written (No such file or directory): make its folder" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_a_disk_that_has_become_full_does_not_cost_the_record(
+    protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("training.record_files.write_atomically", full)
+    status, out, err = protozoo("probe", "prototypes", run, "--data", colours, "--out", tmp_path / "a.json")
     assert status == 2
     assert json.loads(out)["probe"] == "prototypes"
-    assert "cannot be written" in err
+    assert "a.json cannot be written (No space left on device)" in err
     assert len(err.splitlines()) == 1
+    assert [path.name for path in tmp_path.iterdir() if "a.json" in path.name] == []
+
+
+def test_the_record_tells_whose_it_is_and_how_it_was_made(
+    protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path
+) -> None:
+    words = ["--epochs", 2, "--lr", 0.5, "--milestones", "1,2", "--batch-size", 30, "--device", "cpu"]
+    record = json.loads(protozoo("probe", "cached", run, "--data", colours, "--out", tmp_path / "r.json", *words)[1])
+    assert record["kind"] == "probe"
+    assert record["weights_sha256"] == hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    assert record["command"] == (
+        "protozoo probe cached run --data colours --out RECORD --epochs 2 --lr 0.5 --milestones 1,2 --batch-size 30"
+    )
+    low, high = record["test_accuracy_interval"]
+    assert low <= record["test_accuracy"] <= high
+    record = json.loads(protozoo("probe", "prototypes", run, "--data", colours, "--features", "whitened")[1])
+    assert record["command"] == "protozoo probe prototypes run --data colours --out RECORD --features whitened"
