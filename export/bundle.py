@@ -54,6 +54,8 @@ def export_run(run: Path, out: Path, variants: Variants | None = None, repeats: 
         weights = folder / "model.safetensors"
         weights.write_bytes(weights_bytes(state, {"protozoo.code_revision": result["code_revision"]}))
         config = _config(result, model, state, weights, classifier, offsets)
+        # What was measured of the run is of this bundle too: only the length of learned prototypes may have changed.
+        config["protozoo"]["weights"]["run_sha256"] = sha256_of(run / "model.safetensors")
         preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
         pixels = PixelModel(model, preprocessing)
         config["protozoo"]["onnx"] = write_variants(pixels, config, folder, variants or Variants())
@@ -113,7 +115,8 @@ def add_evaluations(bundle: Bundle, evaluations: Sequence[Mapping[str, Any]], ou
     """Write a bundle again with evaluations in its record, and the card that tells of them.
 
     Args:
-        bundle: that was measured; earlier evaluations stay, but for those of the same kind and data.
+        bundle: that was measured; earlier evaluations stay, but for those of the same kind and data, and probes of the
+            same settings.
         evaluations: each with its "kind", "command" and "data".
         out: folder of the new bundle; must not exist.
 
@@ -131,8 +134,11 @@ def add_evaluations(bundle: Bundle, evaluations: Sequence[Mapping[str, Any]], ou
     return Bundle.open(out)
 
 
-def _subject(evaluation: Mapping[str, Any]) -> tuple[str, str]:
-    return evaluation["kind"], evaluation["data"]
+def _subject(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
+    subject = evaluation["kind"], evaluation["data"]
+    if evaluation["kind"] != "probe":
+        return subject
+    return *subject, evaluation["probe"], json.dumps(evaluation["settings"], sort_keys=True)
 
 
 def _load_run(path: Path) -> FinishedRun:

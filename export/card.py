@@ -18,6 +18,7 @@ from typing import Any
 
 from jinja2 import UndefinedError
 
+from export.card_evaluations import Formats, evaluations
 from export.template import render
 from zoo.errors import BundleError
 
@@ -75,16 +76,9 @@ def _variables(config: Mapping[str, Any], pictures: str | None) -> dict[str, Any
         "pictures": {} if pictures is None else {name: pictures + name for name in record.get("pictures", ())},
         "spread": bool(repeats),
         "seeds": 1 + len(repeats),
-        **_evaluations(record),
+        **evaluations(record, _COLLAPSE, Formats(_percent, _number)),
         "over_seeds": partial(_over_seeds, [record["metrics"], *(repeat["metrics"] for repeat in repeats)]),
     }
-
-
-def _evaluations(record: Mapping[str, Any]) -> dict[str, list[Mapping[str, Any]]]:
-    """What was measured after the training: ``tests`` of other images, ``corruptions`` and ``transfers``."""
-    found = record.get("evaluations", [])
-    kinds = {"tests": "test", "corruptions": "corruptions", "transfers": "transfer"}
-    return {name: [row for row in found if row["kind"] == kind] for name, kind in kinds.items()}
 
 
 def _percent(share: float) -> str:

@@ -121,58 +121,40 @@ def train(
     train_recipe(chosen, data, out, name=Path(recipe).stem, command=command, say=click.echo, options=running)
 
 
+def _records_of(kind: str, source: str) -> Callable[..., Any]:
+    """An option for files of records by another command."""
+    text = f"Record of `protozoo {kind}` of {source}, for --into; again for more."
+    return click.option(f"--{kind}", multiple=True, type=click.Path(path_type=Path, dir_okay=False), help=text)
+
+
 @click.command()
 @click.argument("bundle")
 @click.option("--data", required=True, help=DATA_HELP)
 @click.option("--foreign", help=FOREIGN_HELP)
-@click.option(
-    "--corruptions",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Record of `protozoo corruptions` of this bundle, for --into.",
-)
-@click.option(
-    "--transfer",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="Record of `protozoo transfer` of this bundle, for --into.",
-)
+@_records_of("corruptions", "this bundle or its run")
+@_records_of("transfer", "this bundle or its run")
+@_records_of("probe", "this bundle or its run")
+@_records_of("convergence", "its run, among others")
 @click.option("--into", type=click.Path(path_type=Path), help="Write BUNDLE again into a new folder, with this record.")
-def evaluate(
-    bundle: str, data: str, foreign: str | None, corruptions: Path | None, transfer: Path | None, into: Path | None
-) -> None:
-    """Measure BUNDLE on the test split of DATA: accuracy, calibration, collapse and thresholds, as JSON.
+def evaluate(bundle: str, data: str, foreign: str | None, into: Path | None, **records: tuple[Path, ...]) -> None:
+    """Measure BUNDLE on the test split of DATA: accuracy by class, calibration, collapse and thresholds, as JSON.
 
-    BUNDLE is a folder, a zoo name or hf-hub:owner/name. With --into, what was measured stands in config.json and in the
-    model card of the new bundle too, which is BUNDLE in everything else.
+    BUNDLE is a folder, a zoo name or hf-hub:owner/name. Of one that was trained on a long tail, accuracy stands for
+    head, medium and tail too. With --into, what was measured stands in config.json and in the model card of the new
+    bundle too, which is BUNDLE in everything else.
 
     Example: protozoo evaluate proto_resnet20_cifar.nonl_cifar10 --data cifar10-jpeg
     """
-    from training.evaluate import evaluate_bundle, write_evaluated
+    from training.evaluate import evaluate_bundle, evaluation_of, open_evaluated, write_evaluated
 
-    given = {"corruptions": corruptions, "transfer": transfer}
-    files = {kind: path for kind, path in given.items() if path is not None}
-    if into is None and files:
-        raise click.UsageError(f"--{next(iter(files))} goes into a new bundle: give --into too")
-    records = {kind: read_record(path) for kind, path in files.items()}
+    given = [kind for kind, paths in records.items() if paths]
+    if into is None and given:
+        raise click.UsageError(f"--{given[0]} goes into a new bundle: give --into too")
+    # Before the work and not after it.
+    opened, others = open_evaluated(bundle, records, into)
     measured = evaluate_bundle(bundle, data, foreign=foreign)
     click.echo(json.dumps(measured, indent=2))
     if into is not None:
         command = recorded("evaluate", bundle, data, None, {} if foreign is None else {"foreign": foreign})
-        write_evaluated(bundle, into, measured, command=command, records=records)
+        write_evaluated(opened, into, [evaluation_of(measured, command), *others])
         click.echo(f"written to {into}", err=True)
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    """A record that a command has written to a file.
-
-    Raises:
-        ProtozooError: the file is missing or holds something else.
-    """
-    from zoo.errors import ProtozooError
-
-    try:
-        record = json.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ProtozooError(f"{path} cannot be read as JSON ({error}): give a file that --out has written") from error
-    if not isinstance(record, dict):
-        raise ProtozooError(f"{path} holds no record: give a file that --out has written")
-    return record

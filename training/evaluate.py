@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from training.data import load_data
-from training.evaluation import judge, run_model
+from training.evaluated_records import read_evaluations
+from training.evaluation import Outputs, judge, per_class, run_model
 from training.open_set import load_foreign, measure_foreign, rejections, thresholds
 from training.run import code_revision
+from training.tails import tail_record
 from zoo.bundle import Bundle, find
 from zoo.errors import ProtozooError
-from zoo.exporter import export_evaluations
-from zoo.files import check_free
+from zoo.exporter import check_exporter, export_evaluations
+from zoo.files import check_free, check_writable
 from zoo.loading import create_model
-
-_NEEDED = {
-    "corruptions": ("source", "images", "errors", "mean_errors", "mean_corruption_error", "baseline"),
-    "transfer": ("settings", "sets", "means", "baseline"),
-}
 
 
 def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None) -> dict[str, Any]:
     """What a bundle's weights are worth on the test split of ``data``, in float32.
 
-    Accuracy with its interval, calibration, collapse, and the thresholds for unknown images.
+    Accuracy with its interval, by class and, where the record tells of a long tail, by its parts; calibration,
+    collapse, and the thresholds for unknown images.
 
     Args:
         name_or_path: of the bundle.
@@ -49,6 +48,8 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
         "data": images.name,
         "test_images": len(images.test.labels),
         **judge(outputs, prototypes),
+        "test_accuracy_per_class": per_class(outputs, bundle.labels),
+        **_long_tail(bundle, outputs),
         "thresholds": thresholds(outputs.embeddings, outputs.labels, prototypes),
         "rejections": rejections(outputs.embeddings, prototypes),
     }
@@ -57,47 +58,56 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
     return measured
 
 
-def write_evaluated(
-    name_or_path: str,
-    out: Path,
-    measured: Mapping[str, Any],
-    *,
-    command: str,
-    records: Mapping[str, Mapping[str, Any]],
-) -> Bundle:
-    """Write a bundle again, with evaluations in its record and its card.
+def _long_tail(bundle: Bundle, outputs: Outputs) -> dict[str, Any]:
+    """Accuracy of classes by their training images, where the record of the training tells their numbers."""
+    told = bundle.record["metrics"].get("test_accuracy_long_tail", {}).get("images_per_class")
+    if told is None:
+        return {}
+    counts = np.array([told[label] for label in bundle.labels])
+    return {"test_accuracy_long_tail": tail_record(counts, {bundle.readout["kind"]: outputs.class_accuracies()})}
+
+
+def open_evaluated(
+    name_or_path: str, files: Mapping[str, Sequence[Path]], out: Path | None
+) -> tuple[Bundle, list[dict[str, Any]]]:
+    """A bundle that is to be measured, and what other commands have measured of it.
 
     Args:
         name_or_path: of the bundle.
-        out: folder of the new one; must not exist.
-        measured: of :func:`evaluate_bundle`.
-        command: that measured it.
-        records: by kind, of the same bundle: "corruptions", of :func:`training.robustness.record_corruptions`, and
-            "transfer", of :func:`training.downstream.record_transfer`; those that were measured.
+        files: by kind, see :func:`training.evaluated_records.read_evaluations`.
+        out: folder of the new bundle that is to be written; None: there will be none.
 
     Raises:
-        ProtozooError: ``out`` exists, no exporter is installed, or a record is another model's or not finished.
+        ProtozooError: ``out`` exists or cannot be written, no exporter is installed, or a record is another model's or
+            not finished.
     """
-    check_free(out)
+    if out is not None:
+        check_free(out)
+        # Folders that are missing above it will be made.
+        check_writable(next(folder for folder in out.absolute().parents if folder.exists()) / out.name)
+        check_exporter("evaluations")
     bundle = Bundle.open(find(name_or_path))
-    own = {name: value for name, value in measured.items() if name not in ("bundle", "thresholds", "rejections")}
-    evaluations = [{"kind": "test", "command": command, "code_revision": code_revision(), **own}]
-    evaluations += [_of_this_model(bundle, kind, record) for kind, record in records.items()]
-    return export_evaluations(bundle, evaluations, out)
+    return bundle, read_evaluations(bundle, files)
 
 
-def _of_this_model(bundle: Bundle, kind: str, record: Mapping[str, Any]) -> dict[str, Any]:
-    missing = [name for name in ("command", "data", *_NEEDED[kind]) if name not in record]
-    if missing:
-        raise ProtozooError(f"that is no record of `protozoo {kind}`: it has no {missing[0]}")
-    digest = bundle.record["weights"]["sha256"]
-    if record.get("weights_sha256") != digest:
-        raise ProtozooError(
-            f"the record of `protozoo {kind}` is of other weights than {bundle.name}'s, {digest[:16]}: give that "
-            "command this bundle"
-        )
-    if kind == "transfer" and record["means"] is None:
-        raise ProtozooError("the record of `protozoo transfer` lacks data sets: the same command goes on from it")
-    # Whose they are the bundle says itself.
-    kept = {name: value for name, value in record.items() if name not in ("model", "weights_sha256")}
-    return {**kept, "kind": kind}
+def evaluation_of(measured: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """What :func:`evaluate_bundle` has measured, as it stands in the bundle's record; ``command`` measured it."""
+    own = {name: value for name, value in measured.items() if name != "bundle"}
+    return {"kind": "test", "command": command, "code_revision": code_revision(), **own}
+
+
+def write_evaluated(bundle: Bundle, out: Path, evaluations: Sequence[Mapping[str, Any]]) -> Bundle:
+    """Write a bundle again, with evaluations in its record and its card.
+
+    Args:
+        bundle: that was measured.
+        out: folder of the new one; must not exist.
+        evaluations: of :func:`evaluation_of` and :func:`open_evaluated`.
+
+    Raises:
+        ProtozooError: ``out`` exists or cannot be written, or no exporter is installed.
+    """
+    try:
+        return export_evaluations(bundle, evaluations, out)
+    except OSError as error:
+        raise ProtozooError(f"{out} cannot be written ({error.strerror}): choose another folder") from error

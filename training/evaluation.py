@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from training.calibration import accuracy_interval, calibration
 from training.data import Split, StoredSplit, evaluation_batches, to_input
 from training.metrics import neural_collapse
+from training.tails import class_accuracies
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel
 
@@ -32,6 +37,11 @@ class Outputs:
     def accuracy(self) -> float:
         """Top-1 accuracy in [0, 1]."""
         return float((self.logits.argmax(1) == self.labels).double().mean())
+
+    def class_accuracies(self) -> NDArray[np.float64]:
+        """(K,) accuracy of each class, NaN for classes without images."""
+        correct = self.logits.argmax(1) == self.labels
+        return class_accuracies(correct.numpy(), self.labels.numpy(), self.logits.shape[1])
 
 
 @torch.inference_mode()
@@ -62,6 +72,12 @@ def judge(outputs: Outputs, prototypes: Tensor) -> dict[str, Any]:
         "test_calibration": calibration(outputs.logits, outputs.labels),
         "test_collapse": collapse(outputs, prototypes),
     }
+
+
+def per_class(outputs: Outputs, classes: Sequence[str]) -> dict[str, float]:
+    """Accuracy by class; a class without images is left out, as JSON has no number for it."""
+    pairs = zip(classes, outputs.class_accuracies().tolist(), strict=True)
+    return {name: accuracy for name, accuracy in pairs if not math.isnan(accuracy)}
 
 
 def collapse(outputs: Outputs, prototypes: Tensor) -> dict[str, float]:

@@ -10,18 +10,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from training.build import Parts, model_args
 from training.checkpoint import Progress
 from training.data import ImageData
-from training.evaluation import Outputs, collapse, judge, run_model
+from training.evaluation import Outputs, collapse, judge, per_class, run_model
 from training.metrics import collapse_optimum
 from training.model_prototypes import prototypes_of, set_class_means
 from training.open_set import measure_foreign, open_set_record
 from training.readout import bayes_offsets
 from training.recipe import Recipe
-from training.tails import class_accuracies, tail_record
+from training.tails import tail_record
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel
 from zoo.models.heads import PrototypeClassifier
@@ -120,7 +119,7 @@ def measure(
         "metrics": {
             **judge(test_outputs, prototypes),
             "test_accuracy_by_readout": {"cosine": test_outputs.accuracy()},
-            "test_accuracy_per_class": _per_class(test_outputs, data.classes),
+            "test_accuracy_per_class": per_class(test_outputs, data.classes),
             "train_accuracy": train_outputs.accuracy(),
             "train_collapse": collapse(train_outputs, prototypes),
             "collapse_optimum": asdict(collapse_optimum(len(data.classes))),
@@ -148,19 +147,14 @@ def _readout(recipe: Recipe) -> dict[str, str]:
 
 
 def long_tail_record(data: ImageData, by_readout: Mapping[str, Outputs]) -> dict[str, Any]:
-    """See :func:`training.tails.tail_record`; readout -> outputs for the test images."""
-    count = len(data.classes)
-    accuracies = {name: _class_accuracies(outputs, count) for name, outputs in by_readout.items()}
-    return tail_record(np.bincount(data.train.labels, minlength=count), accuracies)
+    """See :func:`training.tails.tail_record`; readout -> outputs for the test images.
 
-
-def _class_accuracies(outputs: Outputs, count: int) -> NDArray[np.float64]:
-    correct = outputs.logits.argmax(1) == outputs.labels
-    return class_accuracies(correct.numpy(), outputs.labels.numpy(), count)
-
-
-def _per_class(outputs: Outputs, classes: tuple[str, ...]) -> dict[str, float]:
-    return dict(zip(classes, _class_accuracies(outputs, len(classes)).tolist(), strict=True))
+    With "images_per_class", the training images by class: who measures the model again has no other way to know them.
+    """
+    counts = np.bincount(data.train.labels, minlength=len(data.classes))
+    accuracies = {name: outputs.class_accuracies() for name, outputs in by_readout.items()}
+    told = dict(zip(data.classes, counts.tolist(), strict=True))
+    return {**tail_record(counts, accuracies), "images_per_class": told}
 
 
 def machine(device: torch.device) -> dict[str, str]:

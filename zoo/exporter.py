@@ -77,6 +77,18 @@ def export_evaluations(bundle: Bundle, evaluations: Sequence[Mapping[str, Any]],
     return exporter(bundle, evaluations, out)
 
 
+def check_exporter(name: str) -> None:
+    """Refuse to begin work whose result could not be written, before the work and not after it.
+
+    Args:
+        name: of an entry point: "bundle", "set" or "evaluations".
+
+    Raises:
+        ProtozooError: no exporter is installed.
+    """
+    _exporter(name)
+
+
 def _exporter(name: str) -> Any:
     points = entry_points(group=_GROUP, name=name)
     if not points:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import training.evaluate
 from tests.tiny_bundle import make_tiny_bundle
 from training.data import DataError, Split, to_input, to_tensor
 from training.evaluate import evaluate_bundle
-from training.evaluation import Outputs, run_model
+from training.evaluation import Outputs, per_class, run_model
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel, timm_model
 
@@ -97,6 +98,41 @@ def test_evaluate_measures_a_bundle_on_the_test_split(
     assert 0 < result["test_collapse"]["inter_erank"] <= 2
     assert [row["fpr"] for row in result["thresholds"]] == [row["frr"] for row in result["rejections"]]
     assert result["foreign"]["images"] == 228
+    assert result["test_accuracy_per_class"] == {"blue": 1, "green": 1, "red": 1}
+    assert "test_accuracy_long_tail" not in result
+
+
+def test_accuracy_by_class_is_by_hand_and_leaves_out_classes_without_images() -> None:
+    logits = torch.eye(4)[[0, 1, 1, 3, 0]]
+    outputs = Outputs(logits, logits, torch.tensor([0, 0, 1, 3, 3]))
+    assert per_class(outputs, ("a", "b", "c", "d")) == {"a": 0.5, "b": 1.0, "d": 0.5}
+
+
+def test_a_bundle_of_a_long_tail_is_measured_on_head_and_tail(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = {"images_per_class": {"red": 5, "green": 50, "blue": 500}}
+    metrics = {"metrics": {"test_accuracy_long_tail": told}}
+    # Red's prototype lies between those of the others, which are nearer to what is not red.
+    between = math.sqrt(0.5)
+    bundle = make_tiny_bundle(
+        tmp_path / "bundle",
+        size=16,
+        dim=3,
+        labels=("blue", "green", "red"),
+        record=metrics,
+        prototypes=np.array([[1, 0, 0], [0, 1, 0], [between, between, 0]], np.float32),
+    )
+    model = ColourModel()
+    model.prototypes.data = torch.from_numpy(bundle.prototypes)
+    monkeypatch.setattr(training.evaluate, "create_model", lambda name: model)
+    found = evaluate_bundle(str(bundle.path), str(colours))["test_accuracy_long_tail"]
+    assert found["training_images"] == {"largest": 500, "smallest": 5}
+    assert found["by_readout"]["cosine"]["by_images"] == {
+        "head": {"classes": 1, "accuracy": 1.0},
+        "medium": {"classes": 1, "accuracy": 1.0},
+        "tail": {"classes": 1, "accuracy": 0.0},
+    }
 
 
 def test_evaluate_refuses_data_of_other_classes(colours: Path, tmp_path: Path) -> None:

@@ -59,6 +59,7 @@ def test_a_long_tailed_run_records_both_readouts(long_tailed_run: Path) -> None:
     tail = metrics["test_accuracy_long_tail"]
     # 20, 6 and 2 training images of blue, green and red.
     assert tail["training_images"] == {"largest": 20, "smallest": 2}
+    assert tail["images_per_class"] == {"blue": 20, "green": 6, "red": 2}
     assert list(tail["by_readout"]) == ["cosine", "bayes"]
     per_class = metrics["test_accuracy_per_class"]
     found = tail["by_readout"]["cosine"]
