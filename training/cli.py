@@ -150,6 +150,7 @@ def evaluate(bundle: str, data: str, foreign: str | None, into: Path | None, **r
     given = [kind for kind, paths in records.items() if paths]
     if into is None and given:
         raise click.UsageError(f"--{given[0]} goes into a new bundle: give --into too")
+    foreign = None if foreign == "none" else foreign
     # Before the work and not after it.
     opened, others = open_evaluated(bundle, records, into)
     measured = evaluate_bundle(bundle, data, foreign=foreign)

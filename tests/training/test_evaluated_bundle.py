@@ -192,6 +192,12 @@ def test_evaluations_go_into_a_new_bundle_and_its_card(
     assert "robustness to corruptions" not in card
 
 
+def test_foreign_images_can_be_none_as_in_a_training(protozoo: Protozoo, digits_bundle: Bundle) -> None:
+    status, printed, err = protozoo("evaluate", digits_bundle.path, "--data", "digits", "--foreign", "none")
+    assert status == 0, err
+    assert "foreign" not in json.loads(printed)
+
+
 def test_a_transfer_goes_into_a_new_bundle_beside_corruptions(
     protozoo: Protozoo, digits_bundle: Bundle, tmp_path: Path
 ) -> None:
