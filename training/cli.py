@@ -74,15 +74,20 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
 def recorded(
     command: str, subject: str, data: str, out: str | None, options: Mapping[str, str] | Sequence[tuple[str, str]]
 ) -> str:
-    """What was typed, as the record has it: with names of files and folders, not where they stand on this machine."""
+    """What was typed, as the record has it: with names of files and folders, not where they stand on this machine.
+
+    A folder whose weights the result goes on from is BASE: its name would be that of nothing that anybody else has.
+    """
     pairs = options.items() if isinstance(options, Mapping) else options
 
-    def name(word: str) -> str:
-        return Path(word).name if Path(word).expanduser().exists() else word
+    def name(word: str, base: bool = False) -> str:
+        here = Path(word).expanduser().exists()
+        return ("BASE" if base else Path(word).name) if here else word
 
-    words = [word for option, value in pairs for word in (f"--{option}", name(value))]
+    words = [word for option, value in pairs for word in (f"--{option}", name(value, option == "pretrained"))]
     written = [] if out is None else ["--out", out]
-    return shlex.join(["protozoo", *command.split(), name(subject), "--data", name(data), *written, *words])
+    first = name(subject, command in ("fit", "finetune"))
+    return shlex.join(["protozoo", *command.split(), first, "--data", name(data), *written, *words])
 
 
 @click.command(cls=RecipeCommand)

@@ -10,6 +10,7 @@ import yaml
 
 from tests.tiny_bundle import make_tiny_bundle
 from tests.training.runs import Protozoo, rows_of
+from training.cli import recorded
 from training.recipe import Recipe, load_recipe
 
 
@@ -173,3 +174,15 @@ def test_data_and_folder_are_asked_for(protozoo: Protozoo) -> None:
     status, _, err = protozoo("train", "nonl_digits", "--data", "digits")
     assert status == 2
     assert "--data and --out are needed" in err
+
+
+def test_a_folder_that_weights_go_on_from_is_base_and_a_name_is_itself(tmp_path):
+    folder, data = tmp_path / "wide_nonl", tmp_path / "pictures"
+    folder.mkdir()
+    data.mkdir()
+    train = recorded("train", "nonl_cifar10", str(data), "RUN", {"pretrained": str(folder)})
+    assert train == "protozoo train nonl_cifar10 --data pictures --out RUN --pretrained BASE"
+    assert recorded("fit", str(folder), str(data), "BUNDLE", {}) == "protozoo fit BASE --data pictures --out BUNDLE"
+    named = recorded("finetune", "a.b", "digits", "BUNDLE", {"pretrained": "hf-hub:a/b"})
+    assert named == "protozoo finetune a.b --data digits --out BUNDLE --pretrained hf-hub:a/b"
+    assert recorded("evaluate", str(folder), "digits", None, {}) == "protozoo evaluate wide_nonl --data digits"

@@ -1,5 +1,6 @@
 """The models inside the package: whole, giving the answers they were exported with, and with a card that says so."""
 
+import shlex
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,19 @@ def test_a_released_model_verifies_and_its_card_is_rendered_from_its_record(name
 
 def test_every_card_is_of_a_released_model():
     assert {path.stem for path in CARDS.glob("*.md")} == set(embedded_names())
+
+
+@pytest.mark.parametrize("name", embedded_names())
+def test_its_commands_name_what_others_can_have(name):
+    """Folders by the names that the data come with, weights that go on from others by the command that made those."""
+    record = Bundle.open(find(name)).record
+    commands = [record["command"], *([record["base"]["command"]] if "base" in record else [])]
+    for words in map(shlex.split, commands):
+        assert words[words.index("--data") + 1] in ("digits", "cifar10-jpeg", "tiny-imagenet-200")
+        if "--pretrained" in words:
+            assert words[words.index("--pretrained") + 1] == "BASE"
+        if words[1] == "fit":
+            assert words[2] == "BASE"
 
 
 def test_the_cifar_model_is_small_and_its_record_names_what_it_was_trained_on():
