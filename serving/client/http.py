@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine
 from inspect import Parameter, Signature, signature
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import httpx
 from tenacity import (
@@ -21,11 +21,10 @@ from serving.client.answers import ServiceError
 from serving.client.calls import Call
 
 if TYPE_CHECKING:
-    from typing_extensions import Unpack
+    from serving.client.typed import AsyncClassify, Classify
+else:
+    Classify = AsyncClassify = object
 
-    from serving.client.answers import Classification
-    from serving.client.calls import ClassifyOptions
-    from serving.client.pictures import Picture, Pictures
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -118,7 +117,7 @@ def _described(verb: F, build: Callable[..., Any]) -> F:
     return verb
 
 
-class Client:
+class Client(Classify):
     """The service's verbs. Use as a context manager, or :meth:`close` it.
 
     Images are paths, bytes of a file, PIL images, or a list of them. Every method raises :class:`ServiceError` where
@@ -164,19 +163,7 @@ class Client:
         except httpx.TransportError as error:
             raise _unreachable(error, str(self._http.base_url)) from error
 
-    if TYPE_CHECKING:  # what comes back depends on what is given, which the way through `_verb` does not tell
-
-        @overload
-        def classify(  # type: ignore[overload-overlap]
-            self, images: Picture, **options: Unpack[ClassifyOptions]
-        ) -> Classification: ...
-        @overload
-        def classify(
-            self, images: Sequence[Picture], **options: Unpack[ClassifyOptions]
-        ) -> list[Classification | ServiceError]: ...
-        def classify(self, images: Pictures, **options: Unpack[ClassifyOptions]) -> Any: ...  # noqa: D102
-
-    else:
+    if not TYPE_CHECKING:  # whose type depends on what is given
         classify = _verb(calls.classify)
     embed = _verb(calls.embed)
     verify = _verb(calls.verify)
@@ -194,7 +181,7 @@ class Client:
     delete_set = _verb(calls.delete_set)
 
 
-class AsyncClient:
+class AsyncClient(AsyncClassify):
     """:class:`Client` for asyncio: the same verbs, awaited. Use as an async context manager, or :meth:`aclose` it."""
 
     def __init__(
@@ -228,19 +215,7 @@ class AsyncClient:
         except httpx.TransportError as error:
             raise _unreachable(error, str(self._http.base_url)) from error
 
-    if TYPE_CHECKING:  # what comes back depends on what is given, which the way through `_async_verb` does not tell
-
-        @overload
-        async def classify(  # type: ignore[overload-overlap]
-            self, images: Picture, **options: Unpack[ClassifyOptions]
-        ) -> Classification: ...
-        @overload
-        async def classify(
-            self, images: Sequence[Picture], **options: Unpack[ClassifyOptions]
-        ) -> list[Classification | ServiceError]: ...
-        async def classify(self, images: Pictures, **options: Unpack[ClassifyOptions]) -> Any: ...  # noqa: D102
-
-    else:
+    if not TYPE_CHECKING:  # whose type depends on what is given
         classify = _async_verb(calls.classify)
     embed = _async_verb(calls.embed)
     verify = _async_verb(calls.verify)
