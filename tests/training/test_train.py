@@ -39,7 +39,8 @@ def test_metrics_have_a_row_an_epoch(undisturbed: Path) -> None:
     assert float(rows[-1]["lr"]) < 0.001
     assert [int(row["step"]) for row in rows] == [3, 6, 9]
     assert [int(row["images"]) for row in rows] == [48, 96, 144]
-    assert float(rows[0]["seconds"]) < float(rows[1]["seconds"]) < float(rows[2]["seconds"])
+    # Written with one decimal, which an epoch may stay within.
+    assert 0 <= float(rows[0]["seconds"]) <= float(rows[1]["seconds"]) <= float(rows[2]["seconds"])
     assert all(0 <= float(row["test_weight_alignment"]) <= 4 for row in rows)
     assert all(float(row["images_per_second"]) > 0 and 0 <= float(row["test_accuracy"]) <= 1 for row in rows)
     log = (undisturbed / "log.txt").read_text().splitlines()
