@@ -13,17 +13,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.engine import GPU_SIZES
 from serving.prototypes import DEFAULT, GIVEN
+from serving.settings import METRICS_FOLDER
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _COSINES = tuple(step / 10 for step in range(-10, 11))
 
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus_client's variable for the folder in which several processes count together; read when it is imported."""
-
-
 class Metrics:
-    """Counts of one app: of one process, or of all that share :data:`FOLDER`, those that have ended among them."""
+    """Counts of one app: of one process, or of all that share ``METRICS_FOLDER``, those that have ended among them."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -75,7 +72,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """The exposition in Prometheus' text format."""
-        if FOLDER not in os.environ:
+        if METRICS_FOLDER not in os.environ:
             return generate_latest(self._registry)
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

@@ -23,7 +23,7 @@ from starlette.types import Receive, Scope, Send
 from serving.launch import finish_check
 from serving.logs import set_up
 from serving.openapi import Before
-from serving.settings import TIMEOUT_SECONDS, Settings
+from serving.settings import METRICS_FOLDER, TIMEOUT_SECONDS, Settings
 from serving.tracing import tracing
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
 _METRICS = "PROTOZOO_METRICS_FOLDER"
 """Set where several workers count together, as /metrics is answered by any of them."""
-_BENTOML_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 def _on_ready(settings: Settings) -> None:
@@ -98,9 +97,9 @@ class _App(Starlette):
     async def _run(self, _: Starlette) -> AsyncIterator[None]:
         # BentoML's own folder for the metrics of several processes is shared by all services of a user, and a process
         # that counts alone needs none. To be said before prometheus_client is imported.
-        os.environ.pop(_BENTOML_METRICS, None)
+        os.environ.pop(METRICS_FOLDER, None)
         if folder := os.environ.get(_METRICS):
-            os.environ[_BENTOML_METRICS] = folder
+            os.environ[METRICS_FOLDER] = folder
         from serving.app import create_app
 
         self._made = create_app(_settings, _on_ready, lambda _: self.load().result())

@@ -127,6 +127,10 @@ _LEAST = {"gpu": 0} | dict.fromkeys(
 """Of the whole numbers."""
 
 
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus_client's variable for the folder where several processes count together; read when it is imported."""
+
+
 def variable(name: str) -> str:
     """The environment variable of a field of :class:`Settings`."""
     return f"PROTOZOO_{name.upper()}"

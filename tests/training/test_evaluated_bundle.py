@@ -1,8 +1,7 @@
-"""Evaluations that go into a bundle after its training, and what its card says of them."""
+"""``evaluate``, and evaluations that go into a bundle after its training."""
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from pathlib import Path
@@ -11,135 +10,10 @@ from typing import Any
 import pytest
 
 from export.bundle import add_evaluations
-from export.card import render_card
 from tests.tiny_bundle import edit_config
+from tests.training.evaluation_records import convergence_of, corruptions_of, probe_of, prototypes_of, transfer_of
 from tests.training.runs import Protozoo
 from zoo.bundle import Bundle
-
-
-@pytest.fixture
-def config(digits_bundle: Bundle) -> dict[str, Any]:
-    return copy.deepcopy(dict(digits_bundle.config))
-
-
-def corruptions_of(bundle: Bundle, **fields: Any) -> dict[str, Any]:
-    """A record of ``protozoo corruptions`` with numbers by hand."""
-    return {
-        "command": "protozoo corruptions BUNDLE --data digits --out RECORD",
-        "code_revision": "0",
-        "model": bundle.name,
-        "weights_sha256": bundle.record["weights"]["sha256"],
-        "data": "digits",
-        "input_size": 16,
-        "source": "made by corrupt-tta 0.1.7, seed 0",
-        "images": {"count": 100, "of": 360, "sha256": "0"},
-        "clean_error": 0.05,
-        "errors": {"fog": {"1": 0.1, "5": 0.3}, "snow": {"1": 0.25, "5": 0.75}},
-        "mean_errors": {"fog": 0.2, "snow": 0.5},
-        "mean_corruption_error": 0.35,
-        "baseline": None,
-        **fields,
-    }
-
-
-def transfer_of(bundle: Bundle, **fields: Any) -> dict[str, Any]:
-    """A record of ``protozoo transfer`` with numbers by hand."""
-
-    def measured(data: str, measure: str, linear: float, whitened: float) -> dict[str, Any]:
-        values = {"linear": linear, "whitened": whitened}
-        return {
-            "data": data,
-            "license": "not stated",
-            "classes": 3,
-            "train_images": 60,
-            "test_images": 12,
-            "measure": measure,
-            "cost": {"passes": 1, "images": 60, "seconds": 1.5, "device": "cpu"},
-            "methods": {
-                name: {"value": value, "interval": [value - 0.1, value + 0.1], "seconds": 0.5}
-                for name, value in values.items()
-            },
-        }
-
-    return {
-        "kind": "transfer",
-        "command": "protozoo transfer BUNDLE --data colours --out RECORD --data voc2007",
-        "model": bundle.name,
-        "weights_sha256": bundle.record["weights"]["sha256"],
-        "input_size": 16,
-        "data": "colours; PASCAL VOC 2007",
-        "settings": {"methods": ["linear", "whitened"], "epochs": 100, "shots": None, "seed": 0},
-        "sets": [
-            measured("colours", "top-1 accuracy", 0.5, 0.625),
-            measured("PASCAL VOC 2007", "mean average precision", 0.25, 0.375),
-        ],
-        "means": {"linear": 0.375, "whitened": 0.5},
-        "baseline": None,
-        **fields,
-    }
-
-
-def probe_of(bundle: Bundle, **fields: Any) -> dict[str, Any]:
-    """A record of ``protozoo probe`` with numbers by hand."""
-    return {
-        "kind": "probe",
-        "probe": "linear",
-        "command": "protozoo probe linear RUN --data digits --out RECORD",
-        "code_revision": "0",
-        "model": bundle.name,
-        "weights_sha256": bundle.record["weights"]["run_sha256"],
-        "data": "digits",
-        "features": "encoder",
-        "train_images": 60,
-        "test_images": 12,
-        "test_accuracy": 0.5,
-        "test_accuracy_interval": [0.25, 0.75],
-        "cost": {"passes": 100, "images": 6000, "seconds": 30.0, "device": "cpu"},
-        "settings": {"epochs": 100, "shots": None, "seed": 0},
-        **fields,
-    }
-
-
-def prototypes_of(bundle: Bundle, **fields: Any) -> dict[str, Any]:
-    """The same of fixed prototypes."""
-    return probe_of(
-        bundle,
-        **{
-            "probe": "prototypes",
-            "command": "protozoo probe prototypes RUN --data digits --out RECORD",
-            "cost": {"passes": 1, "images": 60, "seconds": 0.5, "device": "cpu"},
-            "settings": {"features": "projection", "shots": None, "seed": 0},
-            **fields,
-        },
-    )
-
-
-def convergence_of(bundle: Bundle, **fields: Any) -> dict[str, Any]:
-    """A record of ``protozoo convergence`` with numbers by hand: of another run, and of the bundle's."""
-
-    def run(digest: str, share: float) -> dict[str, Any]:
-        reached = {"bound": 8.55, "at": 20.0, "share": share, "first": False}
-        return {
-            "run": "run",
-            "weights_sha256": digest,
-            "data": "digits",
-            "label": "NONL",
-            "seed": 0,
-            "targets": {"inter_erank": reached, "intra_erank": {**reached, "first": True}},
-            "baseline": {"inter_erank": {**reached, "at": None, "share": None}},
-        }
-
-    return {
-        "kind": "convergence",
-        "command": "protozoo convergence run --baseline ce --out RECORD",
-        "code_revision": "0",
-        "images": "train",
-        "over": "step",
-        "smoothing": 0.5,
-        "baseline": {"run": "ce", "weights_sha256": "1" * 64, "label": "CE", "final": {"inter_erank": 8}, "length": 9},
-        "runs": [run("0" * 64, 0.25), run(bundle.record["weights"]["run_sha256"], 0.625)],
-        **fields,
-    }
 
 
 def assert_told(card: str, measured: dict[str, Any]) -> None:
@@ -224,27 +98,6 @@ def test_a_transfer_goes_into_a_new_bundle_beside_corruptions(
     assert "beside 3.00 s on cpu for a pass of the encoder over each training set" in card
 
 
-def test_a_transfer_whose_cost_was_not_measured_has_no_seconds(config: dict[str, Any], digits_bundle: Bundle) -> None:
-    found = transfer_of(digits_bundle)
-    for one in found["sets"]:
-        del one["cost"]
-    config["protozoo"]["evaluations"] = [found]
-    card = render_card(config)
-    assert "| 37.50 % |\n| prototypes (whitened)" in card
-    assert "seconds are those of the classifiers" not in card
-
-
-def test_the_baseline_of_a_transfer_is_named_and_compared(config: dict[str, Any], digits_bundle: Bundle) -> None:
-    relative = {"linear": {"sets": [0.25, None], "mean": -0.0625}, "whitened": {"sets": [0.0, 0.5], "mean": 1.5}}
-    baseline = {"model": "proto.ce", "weights_sha256": "f" * 64, "relative": relative}
-    config["protozoo"]["evaluations"] = [transfer_of(digits_bundle, baseline=baseline)]
-    card = render_card(config)
-    assert "Compared with `proto.ce` (weights ffffffffffffffff), relative" in card
-    assert "| 1.00 |\n| linear probe, relative to the other | +25.00 % |  | -6.25 % | |\n| prototypes (w" in card
-    last = "| 1.00 |\n| prototypes (whitened), relative to the other | +0.00 % | +50.00 % | +150.00 % | |\n\n- "
-    assert last in card
-
-
 def test_what_was_measured_of_a_run_goes_into_the_bundle_that_is_exported_from_it(
     protozoo: Protozoo, digits_run: Path, digits_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -292,12 +145,6 @@ def test_the_cost_of_probes_stands_beside_that_of_fixed_prototypes(
     ) in card
 
 
-def test_seconds_of_other_devices_are_not_compared(config: dict[str, Any], digits_bundle: Bundle) -> None:
-    there = {"passes": 1, "images": 60, "seconds": 0.5, "device": "cuda"}
-    config["protozoo"]["evaluations"] = [probe_of(digits_bundle), prototypes_of(digits_bundle, cost=there)]
-    assert "| 30.00 (cpu) | not measured |\n| fixed prototypes (projection) | " in render_card(config)
-
-
 def test_a_probe_of_other_settings_stands_beside_the_first_and_one_of_the_same_in_its_place(
     digits_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -329,20 +176,6 @@ def test_of_a_record_of_convergence_the_bundles_own_run_stands_in_its_card(
     assert "| effective rank of the class means | 62.50 % | not reached |\n" in card
 
 
-def test_head_medium_and_tail_stand_in_the_card_with_their_definition(config: dict[str, Any]) -> None:
-    record = config["protozoo"]
-    names = ("test_accuracy", "test_accuracy_interval", "test_calibration")
-    metrics = {name: record["metrics"][name] for name in names}
-    groups = {"head": {"classes": 2, "accuracy": 0.75}, "tail": {"classes": 1, "accuracy": 0.125}}
-    tail = {"definition": "by hand", "by_readout": {"bayes": {"by_images": groups}}}
-    one = {"kind": "test", "command": "c", "data": "one", "test_images": 7, **metrics}
-    record["evaluations"] = [one, {**one, "data": "two", "test_accuracy_long_tail": tail}]
-    card = render_card(config)
-    assert "| head by images | not measured | 75.00 % (2 classes) |\n" in card
-    assert "| tail by images | not measured | 12.50 % (1 class) |\n" in card
-    assert "Head, medium and tail: by hand." in card
-
-
 @pytest.mark.parametrize("place", ["there", "file/new"])
 def test_where_the_new_bundle_cannot_stand_is_said_before_any_work(
     protozoo: Protozoo, digits_bundle: Bundle, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
@@ -369,14 +202,6 @@ def test_an_earlier_versions_bundle_says_that_it_does_not_tell_its_run(
     assert "give `protozoo probe` this bundle; which run it was exported from it, an earlier version's, does not" in err
 
 
-def test_a_card_of_prototypes_alone_speaks_of_no_training(config: dict[str, Any], digits_bundle: Bundle) -> None:
-    found = transfer_of(digits_bundle, means={"whitened": 0.5}, settings={"methods": ["whitened"], "shots": 5})
-    config["protozoo"]["evaluations"] = [found]
-    card = render_card(config)
-    assert "without augmentation, of at most 5 training images a class.\nPrototypes are class means" in card
-    assert "epochs of SGD" not in card
-
-
 def test_a_second_measurement_of_the_same_data_takes_the_place_of_the_first(
     digits_bundle: Bundle, tmp_path: Path
 ) -> None:
@@ -387,38 +212,6 @@ def test_a_second_measurement_of_the_same_data_takes_the_place_of_the_first(
     two = add_evaluations(one, [corruptions("a", 0.3)], tmp_path / "two")
     found = [(row["data"], row["clean_error"]) for row in two.record["evaluations"]]
     assert found == [("b", 0.2), ("a", 0.3)]
-
-
-def test_a_baseline_is_named_and_normalises(config: dict[str, Any], digits_bundle: Bundle) -> None:
-    baseline = {
-        "model": "proto.ce",
-        "weights_sha256": "f" * 64,
-        "ce": {"fog": 0.5, "snow": 1.25},
-        "mce": 0.875,
-        "relative_ce": {"fog": 0.4, "snow": None},
-        "relative_mce": None,
-    }
-    config["protozoo"]["evaluations"] = [{"kind": "corruptions", **corruptions_of(digits_bundle, baseline=baseline)}]
-    card = render_card(config)
-    assert "Normalised by `proto.ce`\n(weights ffffffffffffffff): mCE 87.50 %; 100 % is that model's own." in card
-    assert "| fog | 10.00 % | 30.00 % | 20.00 % | 50.00 % |\n| snow |" in card
-    assert "| --- | ---: | ---: | ---: | ---: |\n| fog" in card
-
-
-def test_a_bundle_without_test_images_of_its_own_shows_what_was_measured_of_it_later(config: dict[str, Any]) -> None:
-    record = config["protozoo"]
-    record["data"]["examples_per_class"] = dict.fromkeys(config["label_names"], 3)
-    record["base"] = {"name": "base", "weights_sha256": "f" * 64, "objective": "nonl", "data": record["data"]}
-    assert "Its accuracy was not measured on any data" in render_card(config)
-    metrics = {
-        name: record["metrics"][name] for name in ("test_accuracy", "test_accuracy_interval", "test_calibration")
-    }
-    record["evaluations"] = [{"kind": "test", "command": "c", "data": "later", "test_images": 7, **metrics}]
-    card = render_card(config)
-    assert "see the evaluations below" in card
-    assert "| | later |\n| --- | ---: |\n| test images | 7 |\n" in card
-    assert "not measured |" not in card.partition("## Evaluations")[2]
-    assert "Its accuracy was not measured" not in card
 
 
 @pytest.mark.parametrize(

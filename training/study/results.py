@@ -26,7 +26,8 @@ RULE = (
     "A claim holds where the margin by which its inequality is met is larger than twice the margin's standard error: "
     "what moving each mean by its own standard error over the seeds changes in it, added in quadrature. Where a cell "
     "has one seed, its deviation is not known, and a claim holds or does not hold *with one seed*: more may turn it. "
-    "A share of a training with ≤ was reached by the first evaluation; a claim of less than that share is not tested."
+    "A share of a training with ≤ was reached by the first evaluation; a claim that a smaller one would turn is not "
+    "tested."
 )
 
 ByCell = dict[str, dict[str, dict[int, float]]]
