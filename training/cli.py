@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
+
+from training.provenance import recorded
 
 DATA_HELP = (
     "'digits', 'patches', 'cifar10', 'cifar100', 'svhn', 'stl10', 'fashion_mnist', 'food101', 'cars', 'dtd', 'pets', "
@@ -69,25 +70,6 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
     for option in reversed(_RUNNING_OPTIONS):
         run = option(run)
     return run
-
-
-def recorded(
-    command: str, subject: str, data: str, out: str | None, options: Mapping[str, str] | Sequence[tuple[str, str]]
-) -> str:
-    """What was typed, as the record has it: with names of files and folders, not where they stand on this machine.
-
-    A folder whose weights the result goes on from is BASE: its name would be that of nothing that anybody else has.
-    """
-    pairs = options.items() if isinstance(options, Mapping) else options
-
-    def name(word: str, base: bool = False) -> str:
-        here = Path(word).expanduser().exists()
-        return ("BASE" if base else Path(word).name) if here else word
-
-    words = [word for option, value in pairs for word in (f"--{option}", name(value, option == "pretrained"))]
-    written = [] if out is None else ["--out", out]
-    first = name(subject, command in ("fit", "finetune"))
-    return shlex.join(["protozoo", *command.split(), first, "--data", name(data), *written, *words])
 
 
 @click.command(cls=RecipeCommand)

@@ -10,7 +10,7 @@ from statistics import mean
 from typing import Any, Literal, TypeVar
 
 from training.plots.runs import RunHistory, common_num_classes, grouped, read_run
-from training.run import code_revision
+from training.provenance import code_revision
 from zoo.errors import ProtozooError
 from zoo.files import sha256_of
 

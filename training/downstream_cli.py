@@ -8,7 +8,8 @@ from typing import Any
 
 import click
 
-from training.cli import DATA_HELP, recorded
+from training.cli import DATA_HELP
+from training.provenance import recorded
 from training.record_files import out_option, read_record, write_record
 
 _FILE = click.Path(path_type=Path, dir_okay=False)

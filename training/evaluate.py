@@ -13,7 +13,7 @@ from training.data import load_data
 from training.evaluated_records import read_evaluations
 from training.evaluation import Outputs, judge, per_class, run_model
 from training.open_set import load_foreign, measure_foreign, rejections, thresholds
-from training.run import code_revision
+from training.provenance import code_revision
 from training.tails import tail_record
 from zoo.bundle import Bundle, find
 from zoo.errors import ProtozooError

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from training.cli import recorded
+from training.provenance import recorded
 from training.record_files import out_option, write_record
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,8 @@ from safetensors.torch import save
 from torch import nn
 
 from training.checkpoint import Checkpoints, Progress, State
+from training.provenance import code_revision
 from training.recipe import Recipe
-from zoo import __version__
 from zoo.errors import ProtozooError
 from zoo.files import write_atomically
 
@@ -154,18 +153,3 @@ def _defaults() -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     """As YAML gives it back."""
     return list(value) if isinstance(value, tuple) else value
-
-
-def code_revision() -> str:
-    """The version, with the commit where the code runs from a git checkout."""
-    here = Path(__file__).resolve().parent
-    if not (here.parent / ".git").exists():
-        return __version__
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return f"{__version__}+g{answer.stdout.strip()}" if answer.returncode == 0 else __version__

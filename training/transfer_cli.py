@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from training.cli import DATA_HELP, FOREIGN_HELP, RecipeCommand, recorded, running_options
+from training.cli import DATA_HELP, FOREIGN_HELP, RecipeCommand, running_options
+from training.provenance import recorded
 
 _OUT = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist."

@@ -10,7 +10,7 @@ import yaml
 
 from tests.tiny_bundle import make_tiny_bundle
 from tests.training.runs import Protozoo, rows_of
-from training.cli import recorded
+from training.provenance import recorded
 from training.recipe import Recipe, load_recipe
 
 

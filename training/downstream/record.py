@@ -16,8 +16,8 @@ from training.downstream.sets import open_sets
 from training.pretrained import Pretrained, open_pretrained
 from training.probes import probe_recipe
 from training.probes.record import SGD_SETTINGS
+from training.provenance import code_revision
 from training.recipe import Recipe
-from training.run import code_revision
 from zoo.errors import ProtozooError
 
 Record = dict[str, Any]

@@ -13,7 +13,7 @@ from training.pretrained import Pretrained, open_pretrained
 from training.probes.closed_form import FixedFeatures
 from training.probes.probing import Probe, fixed_prototypes, probe_cached, probe_linear, top1_accuracy
 from training.probes.protocols import probe_recipe
-from training.run import code_revision
+from training.provenance import code_revision
 
 TrainedKind = Literal["linear", "normalized", "cached"]
 

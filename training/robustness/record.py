@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from training.data import ImageData, load_data
 from training.pretrained import open_pretrained
+from training.provenance import code_revision
 from training.robustness.conditions import (
     Condition,
     SavedImages,
@@ -24,7 +25,6 @@ from training.robustness.conditions import (
 )
 from training.robustness.corruptions import CORRUPTIONS, SEVERITIES, check_installed
 from training.robustness.errors import check_comparable, corruption_errors, summary, top1_error, with_baseline
-from training.run import code_revision
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
 

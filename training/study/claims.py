@@ -1,7 +1,10 @@
 """Claims as inequalities over means of cells, and whether ours bear them out.
 
 A test compares two expressions, for example ``mean(accuracy, cifar10.nonl) - mean(accuracy, cifar10.ce) > 1``: numbers,
-``mean(METRIC, CELL)`` over the seeds of a cell, ``+ - * /``, ``abs``, ``min`` and ``max``, and one of ``> >= < <=``.
+``mean(METRIC, CELL)`` over the seeds of a cell, ``largest_cosine(GENERATOR, K, d)`` of prototypes without a training,
+``+ - * /``, ``abs``, ``min`` and ``max``, and one of ``> >= < <=``. Instead of METRIC there may be ``+ - * /`` of
+metrics and numbers, of which each seed has its value: ``mean(fixed_seconds / linear_seconds, CELL)`` is not disturbed
+by a seed that ran on a slower machine.
 
 The rule: its margin is the side that is to be larger, less the other. The margin's standard error is what moving each
 mean by its own standard error (deviation over seeds / sqrt of their number) changes in it, added in quadrature. The
@@ -19,6 +22,7 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
+from training.study.prototypes import GENERATORS, Prototypes, largest_cosine
 from zoo.errors import ProtozooError
 
 _FUNCTIONS: dict[str, Callable[..., float]] = {"abs": abs, "min": min, "max": max}
@@ -32,7 +36,7 @@ _LARGER_LEFT = (ast.Gt, ast.GtE)
 _COMPARISONS = (*_LARGER_LEFT, ast.Lt, ast.LtE)
 
 Quantity = tuple[str, str]
-"""A metric and a cell."""
+"""A metric, or an expression of metrics, and a cell."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +87,43 @@ def cells_of(test: Inequality) -> tuple[str, ...]:
     return tuple(dict.fromkeys(cell for _, cell in quantities_of(test)))
 
 
+def metrics_of(quantity: Quantity) -> tuple[str, ...]:
+    """Metrics that a quantity is made of."""
+    found = (node.id for node in ast.walk(_expression(quantity)) if isinstance(node, ast.Name))
+    return tuple(dict.fromkeys(found))
+
+
+def by_seed(quantity: Quantity, metrics: Mapping[str, Mapping[int, float]]) -> dict[int, float]:
+    """A quantity's value of every seed that has all its metrics.
+
+    Raises:
+        ZeroDivisionError: of a seed a denominator is zero.
+    """
+    names, expression = metrics_of(quantity), _expression(quantity)
+    seeds = [seed for seed in metrics[names[0]] if all(seed in metrics[name] for name in names)]
+    return {seed: _of_seed(expression, {name: metrics[name][seed] for name in names}) for seed in seeds}
+
+
+def _expression(quantity: Quantity) -> ast.expr:
+    return ast.parse(quantity[0], mode="eval").body
+
+
+def _of_seed(node: ast.expr, metrics: Mapping[str, float]) -> float:
+    if isinstance(node, ast.Name):
+        return metrics[node.id]
+    if isinstance(node, ast.Constant):
+        return float(node.value)  # type: ignore[arg-type]
+    assert isinstance(node, ast.BinOp)
+    return _OPERATORS[type(node.op)](_of_seed(node.left, metrics), _of_seed(node.right, metrics))
+
+
+def prototypes_of(test: Inequality) -> tuple[Prototypes, ...]:
+    """Prototypes without a training that a test takes the largest cosines of, each once, in its order."""
+    nodes = (node for side in (test.left, test.right) for node in ast.walk(side))
+    found = [_prototypes(node) for node in nodes if isinstance(node, ast.Call) and _name(node) == "largest_cosine"]
+    return tuple(dict.fromkeys(found))
+
+
 def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> dict[str, Any]:
     """Whether a test holds.
 
@@ -94,19 +135,21 @@ def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> di
         "verdict" ("holds" or "does not hold here"; "holds with one seed" or "does not hold with one seed", where a
         cell has no more; or "not tested", where a denominator is zero), "because", "margin", "margin_error" (its
         standard error; None where no cell has two seeds), and "ours", of each quantity its "metric", "cell", "mean",
-        "std" (None of one seed) and "seeds".
+        "std" (None of one seed) and "seeds" (0 of prototypes without a training, whose "cell" says how they are made).
     """
     ours = [_summary(quantity, seeds[quantity]) for quantity in quantities_of(test)]
+    alone = any(row["seeds"] == 1 for row in ours)
     means = {(row["metric"], row["cell"]): row["mean"] for row in ours}
     errors = {
         (row["metric"], row["cell"]): row["std"] / math.sqrt(row["seeds"]) for row in ours if row["std"] is not None
     }
+    ours += [_untrained(prototypes) for prototypes in prototypes_of(test)]
     try:
         margin = test.margin(means)
         error = _margin_error(test, means, errors) if errors else None
     except ZeroDivisionError:
         return {"verdict": "not tested", "because": "a denominator is zero", "ours": ours}
-    verdict, because = _verdict(test.met(means), margin, error, alone=len(errors) < len(ours))
+    verdict, because = _verdict(test.met(means), margin, error, alone=alone)
     return {"verdict": verdict, "because": because, "margin": margin, "margin_error": error, "ours": ours}
 
 
@@ -130,6 +173,12 @@ def _summary(quantity: Quantity, values: Mapping[int, float]) -> dict[str, Any]:
     }
 
 
+def _untrained(prototypes: Prototypes) -> dict[str, Any]:
+    value = largest_cosine(*prototypes)
+    name = f"{prototypes[0]}({prototypes[1]}, {prototypes[2]})"
+    return {"metric": "largest_cosine", "cell": name, "mean": value, "std": None, "seeds": 0}
+
+
 def _margin_error(test: Inequality, means: Mapping[Quantity, float], errors: Mapping[Quantity, float]) -> float:
     centre = test.margin(means)
     squares = []
@@ -149,6 +198,8 @@ def _value(node: ast.expr, means: Mapping[Quantity, float]) -> float:
     assert isinstance(node, ast.Call)
     if _name(node) == "mean":
         return means[_quantity(node)]
+    if _name(node) == "largest_cosine":
+        return largest_cosine(*_prototypes(node))
     return _FUNCTIONS[_name(node)](*(_value(argument, means) for argument in node.args))
 
 
@@ -162,8 +213,25 @@ def _quantity(node: ast.Call) -> Quantity:
     return ast.unparse(node.args[0]), ast.unparse(node.args[1])
 
 
+def _prototypes(node: ast.Call) -> Prototypes:
+    return ast.unparse(node.args[0]), int(ast.unparse(node.args[1])), int(ast.unparse(node.args[2]))
+
+
 def _name(node: ast.Call) -> str:
     return ast.unparse(node.func)
+
+
+def _is_of_metrics(node: ast.expr) -> bool:
+    return _has_values(node) and any(isinstance(part, ast.Name) for part in ast.walk(node))
+
+
+def _has_values(node: ast.expr) -> bool:
+    match node:
+        case ast.Name() | ast.Constant(value=int() | float()):
+            return True
+        case ast.BinOp(op=operator) if type(operator) in _OPERATORS:
+            return _has_values(node.left) and _has_values(node.right)
+    return False
 
 
 def _check(node: ast.expr, text: str) -> None:
@@ -180,11 +248,19 @@ def _parts(node: ast.expr, text: str) -> Sequence[ast.expr]:
             return (operand,)
         case ast.BinOp(op=operator) if type(operator) in _OPERATORS:
             return (node.left, node.right)
-        case ast.Call(func=ast.Name(id="mean"), args=[ast.Name(), ast.Name() | ast.Attribute()], keywords=[]):
+        case ast.Call(func=ast.Name(id="mean"), args=[metric, ast.Name() | ast.Attribute()], keywords=[]) if (
+            _is_of_metrics(metric)
+        ):
+            return ()
+        case ast.Call(
+            func=ast.Name(id="largest_cosine"),
+            args=[ast.Name(id=generator), ast.Constant(value=int()), ast.Constant(value=int())],
+            keywords=[],
+        ) if generator in GENERATORS:
             return ()
         case ast.Call(func=ast.Name(id=name), keywords=[]) if name in _FUNCTIONS and node.args:
             return node.args
     raise ProtozooError(
-        f"the test {text!r} has {ast.unparse(node)!r}, which is neither a number, mean(METRIC, CELL), + - * / nor one "
-        f"of {', '.join(_FUNCTIONS)}"
+        f"the test {text!r} has {ast.unparse(node)!r}, which is neither a number, mean(METRIC, CELL), "
+        f"largest_cosine(GENERATOR, K, d) of {' or '.join(GENERATORS)}, + - * / nor one of {', '.join(_FUNCTIONS)}"
     )

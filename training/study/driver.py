@@ -12,8 +12,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from training.cli import recorded
 from training.options import Options
+from training.provenance import recorded
 from training.run import Run
 from training.stop import StoppedError, stop_on_signals
 from training.study.grid import Cell, ConvergenceEvaluation, CorruptionEvaluation, ProbeEvaluation, ReadoutEvaluation

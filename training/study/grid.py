@@ -14,7 +14,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.recipe.parsing import RecipeLoader
-from training.study.claims import cells_of, parse_test
+from training.study.claims import cells_of, parse_test, prototypes_of
+from training.study.prototypes import largest_cosine
 from zoo.errors import ProtozooError
 
 _GRIDS = Path(str(files("training").joinpath("study", "grids")))
@@ -272,6 +273,9 @@ def _check(grid: Grid, cells: Sequence[Cell]) -> None:
     for claim in grid.claims:
         if (claim.test is None) == (claim.not_tested is None):
             raise ProtozooError(f"{claim.claim!r}: give either test or not_tested")
-        for name in cells_of(parse_test(claim.test)) if claim.test is not None else ():
+        test = None if claim.test is None else parse_test(claim.test)
+        for name in cells_of(test) if test else ():
             if name not in names:
                 raise ProtozooError(f"{claim.claim!r} names {name}, which is no cell of the grid")
+        for prototypes in prototypes_of(test) if test else ():
+            largest_cosine(*prototypes)

@@ -7,7 +7,7 @@ from itertools import product
 from statistics import mean
 
 from training.convergence import METRICS
-from training.study.claims import Inequality, Quantity, quantities_of
+from training.study.claims import Inequality, Quantity, metrics_of, quantities_of
 from training.study.driver import Task
 from training.study.grid import ConvergenceEvaluation
 
@@ -57,7 +57,13 @@ def unresolved(test: Inequality, seeds: Smallest, smallest: Smallest) -> str | N
         seeds: of each quantity its value by seed.
         smallest: of those that are shares of a training.
     """
-    shares = [quantity for quantity in quantities_of(test) if quantity in smallest]
+    quantities = quantities_of(test)
+    shares = [quantity for quantity in quantities if quantity in smallest]
+    others = (
+        (quantity, metric) for quantity in quantities if quantity not in smallest for metric in metrics_of(quantity)
+    )
+    if any((metric, quantity[1]) in smallest for quantity, metric in others):
+        return "it computes with shares of a training, which may be bounds"
     means = {quantity: mean(values.values()) for quantity, values in seeds.items()}
     ranges = [(means[quantity], _least(seeds[quantity], smallest[quantity])) for quantity in shares]
     answers = {test.met({**means, **dict(zip(shares, values, strict=True))}) for values in product(*ranges)}

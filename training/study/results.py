@@ -10,7 +10,7 @@ from typing import Any
 from training.convergence import convergence, values_reached
 from training.robustness import CORRUPTIONS
 from training.run import Run
-from training.study.claims import Quantity, judge, parse_test, quantities_of
+from training.study.claims import Quantity, by_seed, judge, metrics_of, parse_test, quantities_of
 from training.study.driver import Study, Task
 from training.study.grid import (
     Claim,
@@ -205,28 +205,33 @@ def _judged(claim: Claim, by_cell: ByCell, smallest: Smallest, study: Study) -> 
         return {"verdict": "not tested", "because": claim.not_tested}
     test = parse_test(claim.test)
     quantities = quantities_of(test)
-    missing = [_missing(metric, cell, by_cell, study) for metric, cell in quantities]
+    missing = [_missing(quantity, by_cell, study) for quantity in quantities]
     because = next((reason for reason in missing if reason is not None), None)
     if because is not None:
         return {"verdict": "not tested", "because": because}
-    seeds = {(metric, cell): by_cell[cell][metric] for metric, cell in quantities}
+    try:
+        seeds = {quantity: by_seed(quantity, by_cell[quantity[1]]) for quantity in quantities}
+    except ZeroDivisionError:
+        return {"verdict": "not tested", "because": "a denominator is zero"}
     judged = judge(test, seeds)
-    for row, quantity in zip(judged["ours"], quantities, strict=True):
+    for row, quantity in zip(judged["ours"], quantities, strict=False):  # the others have no seeds
         if at_most(seeds[quantity], smallest.get(quantity, {})):
             row["at_most"] = True
     because = unresolved(test, seeds, smallest)
     return judged if because is None else {"verdict": "not tested", "because": because, "ours": judged["ours"]}
 
 
-def _missing(metric: str, cell: str, by_cell: ByCell, study: Study) -> str | None:
-    """Why there is no mean of a metric; None where there is one."""
-    found = by_cell[cell]
-    if metric in found:
-        return None
-    data = next(one.data for one in study.cells if one.name == cell)
+def _missing(quantity: Quantity, by_cell: ByCell, study: Study) -> str | None:
+    """Why there is no mean of a quantity; None where there is one."""
+    name, (metrics, found) = quantity[1], (metrics_of(quantity), by_cell[quantity[1]])
+    lacking = next((metric for metric in metrics if metric not in found), None)
+    if lacking is None:
+        common = set.intersection(*(set(found[metric]) for metric in metrics))
+        return None if common else f"no seed of {name} has both {' and '.join(metrics)}"
+    data = next(one.data for one in study.cells if one.name == name)
     if data not in study.data:
         return f"the data {data} were not given"
-    return f"{cell} has no {metric}" if found else f"no training of {cell} is finished"
+    return f"{name} has no {lacking}" if found else f"no training of {name} is finished"
 
 
 def unfinished(study: Study) -> Sequence[Task]:

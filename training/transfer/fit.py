@@ -25,8 +25,8 @@ from training.open_set import load_foreign
 from training.pretrained import Pretrained, open_pretrained
 from training.probes import ClosedForm, FixedFeatures, FrozenEncoder, WhitenedClassifier
 from training.probes.probing import closed_form_of, encoder_features
+from training.provenance import code_revision
 from training.record import describe_model, machine, measure
-from training.run import code_revision
 from zoo.bundle import Bundle
 from zoo.exporter import export_run
 from zoo.files import check_free

@@ -7,7 +7,8 @@ import math
 import pytest
 
 from training.study import judge, parse_test
-from training.study.claims import cells_of, quantities_of
+from training.study.claims import by_seed, cells_of, metrics_of, quantities_of
+from training.study.prototypes import largest_cosine
 from zoo.errors import ProtozooError
 
 A, B = ("accuracy", "d.a"), ("accuracy", "d.b.relu")
@@ -73,9 +74,51 @@ def test_arithmetic_is_the_usual_and_a_zero_denominator_is_no_verdict() -> None:
     assert verdict("mean(accuracy, d.a) / mean(accuracy, d.b.relu) > 1", seeds(1), seeds(0)) == "not tested"
 
 
+def test_a_quantity_may_be_computed_of_metrics_seed_by_seed() -> None:
+    test = parse_test("mean(fixed_seconds / linear_seconds, d.a) < 0.2")
+    (quantity,) = quantities_of(test)
+    assert quantity == ("fixed_seconds / linear_seconds", "d.a")
+    assert metrics_of(quantity) == ("fixed_seconds", "linear_seconds")
+    # The second seed ran on a machine of a tenth of the speed; the third has no probe.
+    values = by_seed(quantity, {"fixed_seconds": seeds(12, 120, 13), "linear_seconds": {0: 120, 1: 1200}})
+    assert values == {0: pytest.approx(0.1), 1: pytest.approx(0.1)}
+    assert judge(test, {quantity: values})["verdict"] == "holds"
+    assert by_seed(("2 * (a - b) + a * b", "d.a"), {"a": seeds(3), "b": seeds(5)}) == {0: 2 * (3 - 5) + 3 * 5}
+    assert by_seed(("a", "d.a"), {"a": seeds(3, 4)}) == seeds(3, 4)
+
+
+def test_prototypes_without_a_training_have_cosines_and_no_seeds() -> None:
+    test = parse_test("largest_cosine(equidistributed, 8, 4) - largest_cosine(simplex_etf, 4, 3) > 0.3")
+    found = judge(test, {})
+    # A cross-polytope's largest cosine is 0, that of a simplex of four -1/3.
+    assert found["verdict"] == "holds"
+    assert found["margin"] == pytest.approx(1 / 3 - 0.3, abs=1e-6)
+    assert found["margin_error"] is None
+    row = found["ours"][1]
+    assert (row["cell"], row["seeds"]) == ("simplex_etf(4, 3)", 0)
+    assert row["mean"] == pytest.approx(-1 / 3, abs=1e-6)
+    assert cells_of(test) == quantities_of(test) == ()
+    # Beside a cell with one seed the verdict says so, beside one with more it does not.
+    mixed = "mean(accuracy, d.a) > largest_cosine(simplex_etf, 4, 3)"
+    assert verdict(mixed, seeds(1), {}) == "holds with one seed"
+    assert verdict(mixed, seeds(1, 1), {}) == "holds"
+
+
+def test_prototypes_that_cannot_be_are_refused() -> None:
+    with pytest.raises(ProtozooError, match=r"largest_cosine\(simplex_etf, 9, 4\): "):
+        largest_cosine("simplex_etf", 9, 4)
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        "mean(1, d.a) > 0",
+        "mean(max(a, b), d.a) > 0",
+        "mean(a ** 2, d.a) > 0",
+        "mean('a' / b, d.a) > 0",
+        "largest_cosine(equidistributed, 8) > 0",
+        "largest_cosine(equidistributed, 8, 4.5) > 0",
+        "largest_cosine(os, 8, 4) > 0",
         "mean(accuracy, d.a)",
         "mean(accuracy, d.a) > 1 > 0",
         "mean(accuracy, d.a) == 1",

@@ -56,6 +56,10 @@ def test_grids_that_share_a_cell_train_it_alike() -> None:
             {"claims": [{"claim": "c", "source": "s", "theirs": "t", "test": "mean(a, b.c) > 1"}]},
             "b.c, which is no cell",
         ),
+        (
+            {"claims": [{"claim": "c", "source": "s", "theirs": "t", "test": "largest_cosine(simplex_etf, 9, 4) > 1"}]},
+            "9 ",
+        ),
     ],
 )
 def test_a_mistake_in_a_grid_is_told_before_the_work(

@@ -39,6 +39,12 @@ def test_what_lies_before_the_first_evaluation_decides_no_claim(
     assert unresolved(test, seeds, {}) is None
 
 
+def test_what_is_computed_of_shares_decides_no_claim() -> None:
+    test = parse_test("mean(share / 2, d.a) < 90")
+    assert "bounds" in (unresolved(test, {("share / 2", "d.a"): {0: 12.5}}, FIRST) or "")
+    assert unresolved(test, {("share / 2", "d.a"): {0: 12.5}}, {}) is None
+
+
 def test_the_first_evaluation_is_told_from_the_recipes() -> None:
     def of(grid: str, name: str) -> dict[str, float]:
         tasks = Study(load_grid(grid)[1], {}, Path("nowhere")).all_tasks()

@@ -339,6 +339,30 @@ def test_a_number_of_an_evaluation_that_was_asked_otherwise_elsewhere_is_left_ou
     assert other == {name: found for name, found in first.items() if not name.startswith("fixed_too")}
 
 
+@pytest.mark.parametrize(
+    ("a", "b", "verdict", "because"),
+    [
+        ({"0": 1.0, "1": 10.0}, {"0": 2.0, "1": 20.0}, "holds", "margin +0.1, standard error 0"),
+        ({"0": 1.0, "1": 10.0}, {"1": 20.0}, "holds with one seed", "one seed"),
+        ({"0": 1.0}, {"1": 20.0}, "not tested", "no seed of mine.nonl has both a and b"),
+        ({"0": 1.0}, {"0": 0.0}, "not tested", "a denominator is zero"),
+        ({"0": 1.0}, {}, "not tested", "mine.nonl has no b"),
+    ],
+)
+def test_a_claim_may_be_of_what_each_seed_has(
+    a: dict[str, float], b: dict[str, float], verdict: str, because: str, grid_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    claim = {"claim": "c", "source": "s", "theirs": "t", "test": "mean(a / b, mine.nonl) < 0.6"}
+    grid, cells = load_grid(str(grid_file(claims=[claim])))
+    nonl = next(cell for cell in cells if cell.name == "mine.nonl")
+    as_trained = {"data": "mine", "recipe": nonl.recipe, "fields": dict(nonl.fields), "evaluations": {}}
+    metrics = {name: {"values": values} for name, values in (("a", a), ("b", b)) if values}
+    earlier = {"mine.nonl": {**as_trained, "metrics": metrics}}
+    results = collect(grid, Study(cells, {"mine": "nowhere"}, tmp_path, earlier=earlier))
+    assert results["claims"][0]["verdict"] == verdict
+    assert because in results["claims"][0]["because"]
+
+
 def test_a_readout_is_measured_with_its_thirds(
     protozoo: Protozoo, grid_file: Callable[..., Path], recipes: dict[str, str], colours: Path, tmp_path: Path
 ) -> None:
