@@ -56,10 +56,11 @@ class WhitenedClassifier:
         return self.prototypes(self.projection(features))
 
 
-Classifier = LinearClassifier | CosineClassifier | WhitenedClassifier
+TrainedClassifier = LinearClassifier | CosineClassifier
+Classifier = TrainedClassifier | WhitenedClassifier
 
 
-def fit_linear(features: Tensor, labels: Tensor, num_classes: int, recipe: Recipe) -> Classifier:
+def fit_linear(features: Tensor, labels: Tensor, num_classes: int, recipe: Recipe) -> TrainedClassifier:
     """Train a classifier on features that do not change.
 
     Args:
@@ -85,7 +86,7 @@ def fit_linear(features: Tensor, labels: Tensor, num_classes: int, recipe: Recip
     return train(initial(features.shape[1], num_classes, recipe, features.device), batches, recipe)
 
 
-def initial(dim: int, num_classes: int, recipe: Recipe, device: torch.device) -> Classifier:
+def initial(dim: int, num_classes: int, recipe: Recipe, device: torch.device) -> TrainedClassifier:
     """Random weights that depend on the recipe's seed alone: as in ``nn.Linear``, or random directions."""
     generator = torch.Generator().manual_seed(recipe.seed)
     if recipe.objective == "normface":
@@ -99,7 +100,7 @@ def initial(dim: int, num_classes: int, recipe: Recipe, device: torch.device) ->
     return LinearClassifier(weight.to(device), bias.to(device))
 
 
-def train(classifier: Classifier, batches: Callable[[int], Batches], recipe: Recipe) -> Classifier:
+def train(classifier: TrainedClassifier, batches: Callable[[int], Batches], recipe: Recipe) -> TrainedClassifier:
     """SGD on the classifier's tensors, in place, with the recipe's step schedule.
 
     Args:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
 from training.data import ImageData, Split, StoredSplit, training_batches
-from training.probes.classifiers import Classifier, fit_linear, initial, train
+from training.metrics import NeuralCollapseAccumulator
+from training.probes.classifiers import Classifier, TrainedClassifier, fit_linear, initial, train
 from training.probes.closed_form import ClosedForm, FixedFeatures, closed_form
 from training.probes.features import Batches, Features, FrozenEncoder
 from training.recipe import Recipe
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
 from zoo.models.base import PrototypeModel
+from zoo.models.heads import unit
 
 
 @dataclass(frozen=True)
@@ -40,11 +42,15 @@ class Probe:
         classifier: features (M, d) -> logits (M, K).
         features: which ones it takes.
         cost: of making it.
+        weight_alignment: of a trained one, the mean over classes of the squared distance of its unit weights from the
+            unit means of the unit features of the training images, without augmentation, in [0, 4]; None of prototypes,
+            which are those means. Source: table 3 of "Neural Collapse by Design" (arXiv 2605.20302).
     """
 
     classifier: Classifier
     features: Features
     cost: Cost
+    weight_alignment: float | None = None
 
 
 def fixed_prototypes(
@@ -118,7 +124,12 @@ def probe_linear(
     with encoder.frozen():
         start = initial(encoder.dim, len(data.classes), recipe, encoder.device)
         classifier = train(start, batches, recipe)
-    return _probe(classifier, encoder, started)
+    probe = _probe(classifier, encoder, started)
+    # A pass that measures is no cost of the probe.
+    again = FrozenEncoder(model, "encoder")
+    with again.frozen():
+        alignment = _weight_alignment(classifier, again.evaluate(data.train, preprocessing))
+    return replace(probe, weight_alignment=alignment)
 
 
 def probe_cached(model: PrototypeModel, data: ImageData, preprocessing: Preprocessing, recipe: Recipe) -> Probe:
@@ -128,12 +139,22 @@ def probe_cached(model: PrototypeModel, data: ImageData, preprocessing: Preproce
     """
     encoder, started = FrozenEncoder(model, "encoder"), time.perf_counter()
     features, labels = encoder.all(data.train, preprocessing)
-    return _probe(fit_linear(features, labels, len(data.classes), recipe), encoder, started)
+    classifier = fit_linear(features, labels, len(data.classes), recipe)
+    probe = _probe(classifier, encoder, started)
+    return replace(probe, weight_alignment=_weight_alignment(classifier, [(features, labels)]))
 
 
 def _probe(classifier: Classifier, encoder: FrozenEncoder, started: float) -> Probe:
     cost = Cost(encoder.passes, encoder.images, time.perf_counter() - started)
     return Probe(classifier, encoder.features, cost)
+
+
+def _weight_alignment(classifier: TrainedClassifier, batches: Batches) -> float:
+    weight = classifier.weight
+    accumulator = NeuralCollapseAccumulator(*weight.shape, intra="none", device=weight.device)
+    for features, labels in batches:
+        accumulator.update(unit(features), labels)
+    return accumulator.compute(weight).weight_alignment
 
 
 def top1_accuracy(

@@ -116,4 +116,5 @@ def _measured(
         "test_accuracy": accuracy,
         "test_accuracy_interval": accuracy_interval(accuracy, len(images.test.labels)),
         "cost": {**asdict(probe.cost), "device": device},
+        **({} if probe.weight_alignment is None else {"weight_alignment": probe.weight_alignment}),
     }

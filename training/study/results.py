@@ -126,7 +126,9 @@ def _of_record(
     name: str, evaluation: ProbeEvaluation | CorruptionEvaluation | ReadoutEvaluation, record: Mapping[str, Any]
 ) -> dict[str, float]:
     if isinstance(evaluation, ProbeEvaluation):
-        return {name: 100 * record["test_accuracy"], f"{name}_seconds": record["cost"]["seconds"]}
+        found = {name: 100 * record["test_accuracy"], f"{name}_seconds": record["cost"]["seconds"]}
+        alignment = record.get("weight_alignment")
+        return found if alignment is None else {**found, f"{name}_weight_alignment": alignment}
     if isinstance(evaluation, ReadoutEvaluation):
         thirds = record["long_tail"]["by_readout"]["bayes"]["by_thirds"]
         found = {f"{name}_{third}_third": 100 * row["accuracy"] for third, row in thirds.items()}

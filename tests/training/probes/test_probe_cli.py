@@ -148,5 +148,7 @@ def test_the_record_tells_whose_it_is_and_how_it_was_made(
     )
     low, high = record["test_accuracy_interval"]
     assert low <= record["test_accuracy"] <= high
+    assert 0 < record["weight_alignment"] < 4
     record = json.loads(protozoo("probe", "prototypes", run, "--data", colours, "--features", "whitened")[1])
     assert record["command"] == "protozoo probe prototypes run --data colours --out RECORD --features whitened"
+    assert "weight_alignment" not in record

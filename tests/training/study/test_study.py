@@ -69,6 +69,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
     for name in (
         "fixed",
         "transfer",
+        "transfer_weight_alignment",
         "corruptions",
         "train_mir",
         "auroc",
