@@ -35,6 +35,8 @@ _OPERATORS: dict[type[ast.operator], Callable[[float, float], float]] = {
 _LARGER_LEFT = (ast.Gt, ast.GtE)
 _COMPARISONS = (*_LARGER_LEFT, ast.Lt, ast.LtE)
 
+VERDICTS = ("holds", "holds with one seed", "does not hold here", "does not hold with one seed", "not tested")
+
 Quantity = tuple[str, str]
 """A metric, or an expression of metrics, and a cell."""
 
@@ -132,10 +134,10 @@ def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> di
         seeds: of each quantity its value by seed, not empty.
 
     Returns:
-        "verdict" ("holds" or "does not hold here"; "holds with one seed" or "does not hold with one seed", where a
-        cell has no more; or "not tested", where a denominator is zero), "because", "margin", "margin_error" (its
-        standard error; None where no cell has two seeds), and "ours", of each quantity its "metric", "cell", "mean",
-        "std" (None of one seed) and "seeds" (0 of prototypes without a training, whose "cell" says how they are made).
+        "verdict" (of ``VERDICTS``; "with one seed" where a cell has no more, "not tested" where a denominator is zero),
+        "because", "margin", "margin_error" (its standard error; None where no cell has two seeds), and "ours", of each
+        quantity its "metric", "cell", "mean", "std" (None of one seed) and "seeds" (0 of prototypes without a training,
+        whose "cell" says how they are made).
     """
     ours = [_summary(quantity, seeds[quantity]) for quantity in quantities_of(test)]
     alone = any(row["seeds"] == 1 for row in ours)

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from training.study.claims import VERDICTS
 from training.study.grid import Grid
 
 
 def report(grid: Grid, results: Mapping[str, Any]) -> str:
-    """Tables of means and standard deviations over seeds, then the claims, theirs and ours side by side."""
-    parts = [f"# {grid.name}", *filter(None, [grid.about.strip()])]
-    parts += ["Means and standard deviations (of the sample) over seeds.", *_shortened(results)]
+    """The claims, theirs and ours side by side, then tables of means and standard deviations over seeds."""
+    parts = [f"# {grid.name}", *filter(None, [grid.about.strip()]), *_shortened(results)]
+    if results["claims"]:
+        parts += ["## Claims", _counted(results["claims"]), results["rule"], _claims(results["claims"])]
+    parts += ["## Numbers", "Means and standard deviations (of the sample) over seeds."]
     for table in grid.tables:
         rows = _rows(results["cells"], table.columns)
         if rows:
@@ -19,9 +23,7 @@ def report(grid: Grid, results: Mapping[str, Any]) -> str:
                 f"| | seeds | {' | '.join(table.columns.values())} |",
                 f"| --- |{' ---: |' * (len(table.columns) + 1)}",
             ]
-            parts += [f"## {table.title}", "\n".join([*head, *rows])]
-    if results["claims"]:
-        parts += ["## Claims", results["rule"], _claims(results["claims"])]
+            parts += [f"### {table.title}", "\n".join([*head, *rows])]
     return "\n\n".join(parts) + "\n"
 
 
@@ -62,6 +64,12 @@ def _spread(values: Mapping[str, Any]) -> str:
         return f"≤ {values['mean']:.2f}"
     text = format(values["mean"], form)
     return text if values["std"] is None else f"{text} ± {format(values['std'], form)}"
+
+
+def _counted(claims: list[Mapping[str, Any]]) -> str:
+    verdicts = Counter(claim["verdict"] for claim in claims)
+    counts = ", ".join(f"{verdict} {verdicts[verdict]}" for verdict in VERDICTS if verdicts[verdict])
+    return f"The verdicts of {len(claims)} claims: {counts}."
 
 
 def _claims(claims: list[Mapping[str, Any]]) -> str:

@@ -89,6 +89,9 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
     ]
     text = (study.out / "results.md").read_text()
     assert text == report(grid, results)
+    # What a reader comes for is first.
+    assert "\n## Claims\n\nThe verdicts of 5 claims: holds 1, does not hold here 1, not tested 3.\n" in text
+    assert text.index("## Claims") < text.index("## Numbers") < text.index("### Accuracy")
     assert "| mine.nonl | 2 of 2 | " in text
     assert "| Elsewhere | Table 2 | 1 |  | not tested, because the data absent were not given |" in text
     assert "| not tested, because mine.ce has no nothing |" in text
