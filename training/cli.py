@@ -116,19 +116,21 @@ def _records_of(kind: str, source: str) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("bundle")
-@click.option("--data", required=True, help=DATA_HELP)
+@click.option("--data", help=f"{DATA_HELP} Not needed where --into takes records of other commands alone.")
 @click.option("--foreign", help=FOREIGN_HELP)
 @_records_of("corruptions", "this bundle or its run")
 @_records_of("transfer", "this bundle or its run")
 @_records_of("probe", "this bundle or its run")
 @_records_of("convergence", "its run, among others")
 @click.option("--into", type=click.Path(path_type=Path), help="Write BUNDLE again into a new folder, with this record.")
-def evaluate(bundle: str, data: str, foreign: str | None, into: Path | None, **records: tuple[Path, ...]) -> None:
+def evaluate(
+    bundle: str, data: str | None, foreign: str | None, into: Path | None, **records: tuple[Path, ...]
+) -> None:
     """Measure BUNDLE on the test split of DATA: accuracy by class, calibration, collapse and thresholds, as JSON.
 
     BUNDLE is a folder, a zoo name or hf-hub:owner/name. Of one that was trained on a long tail, accuracy stands for
-    head, medium and tail too. With --into, what was measured stands in config.json and in the model card of the new
-    bundle too, which is BUNDLE in everything else.
+    head, medium and tail too. With --into, what was measured, and the records of other commands, stand in config.json
+    and in the model card of the new bundle too, which is BUNDLE in everything else.
 
     Example: protozoo evaluate proto_resnet20_cifar.nonl_cifar10 --data cifar10-jpeg
     """
@@ -137,12 +139,16 @@ def evaluate(bundle: str, data: str, foreign: str | None, into: Path | None, **r
     given = [kind for kind, paths in records.items() if paths]
     if into is None and given:
         raise click.UsageError(f"--{given[0]} goes into a new bundle: give --into too")
+    if data is None and (foreign is not None or not given):
+        raise click.UsageError("--data is needed: what to measure on")
     foreign = None if foreign == "none" else foreign
     # Before the work and not after it.
-    opened, others = open_evaluated(bundle, records, into)
-    measured = evaluate_bundle(bundle, data, foreign=foreign)
-    click.echo(json.dumps(measured, indent=2))
-    if into is not None:
+    opened, evaluations = open_evaluated(bundle, records, into)
+    if data is not None:
+        measured = evaluate_bundle(bundle, data, foreign=foreign)
+        click.echo(json.dumps(measured, indent=2))
         command = recorded("evaluate", bundle, data, None, {} if foreign is None else {"foreign": foreign})
-        write_evaluated(opened, into, [evaluation_of(measured, command), *others])
+        evaluations = [evaluation_of(measured, command), *evaluations]
+    if into is not None:
+        write_evaluated(opened, into, evaluations)
         click.echo(f"written to {into}", err=True)

@@ -66,6 +66,25 @@ def test_evaluations_go_into_a_new_bundle_and_its_card(
     assert "robustness to corruptions" not in card
 
 
+def test_records_alone_need_no_data(protozoo: Protozoo, digits_bundle: Bundle, tmp_path: Path) -> None:
+    record, out = tmp_path / "record.json", tmp_path / "evaluated"
+    record.write_text(json.dumps(corruptions_of(digits_bundle)))
+    status, printed, err = protozoo("evaluate", digits_bundle.path, "--corruptions", record, "--into", out)
+    assert (status, printed) == (0, ""), err
+    assert [row["kind"] for row in Bundle.open(out).record["evaluations"]] == ["corruptions"]
+    section = (out / "README.md").read_text(encoding="utf-8").partition("## Evaluations")[2]
+    assert "### Corruptions" in section
+    assert "top-1 accuracy" not in section
+    assert "\n\n\n" not in section
+
+
+@pytest.mark.parametrize("more", [[], ["--foreign", "patches"], ["--into", "evaluated"]])
+def test_without_records_data_are_needed(protozoo: Protozoo, digits_bundle: Bundle, more: list[str]) -> None:
+    status, _, err = protozoo("evaluate", digits_bundle.path, *more)
+    assert status == 2
+    assert "--data is needed: what to measure on" in err
+
+
 def test_foreign_images_can_be_none_as_in_a_training(protozoo: Protozoo, digits_bundle: Bundle) -> None:
     status, printed, err = protozoo("evaluate", digits_bundle.path, "--data", "digits", "--foreign", "none")
     assert status == 0, err

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import io
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,8 @@ from training.data import Split, StoredSplit, evaluation_batches
 from training.data.folder import Files
 from training.data.splits import DataError
 from training.robustness.corruptions import GROUPS, corrupt
+from training.robustness.saved_images import SavedImages
 from zoo.bundle import Preprocessing
-from zoo.files import write_atomically
 
 _EXTENSIONS = {".jpeg", ".jpg", ".png"}
 _CHOICE_SEED = 0
@@ -60,52 +60,32 @@ def images_digest(split: Split) -> str:
     return digest.hexdigest()
 
 
-@dataclass(frozen=True)
-class SavedImages:
-    """A folder that keeps what was made, as one file of pixels a condition: corrupting costs more than evaluating.
-
-    Attributes:
-        folder: of the files; None: nothing is kept.
-        digest: of the images that are corrupted, and of what corrupts them.
-    """
-
-    folder: Path | None
-    digest: str
-
-    def get(self, name: str, shape: tuple[int, ...], make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
-        """The pixels of a condition, made where they are not there; a file of another shape is made again."""
-        if self.folder is None:
-            return make()
-        path = self.folder / self.digest[:16] / f"{name}.npy"
-        if path.is_file():
-            try:
-                kept: NDArray[np.uint8] = np.load(path, allow_pickle=False)
-            except ValueError as error:
-                raise DataError(f"{path} is damaged ({error}): remove it, and it is made again") from error
-            if kept.shape == shape and kept.dtype == np.uint8:
-                return kept
-        pixels = make()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        buffer = io.BytesIO()
-        np.save(buffer, pixels, allow_pickle=False)
-        write_atomically(path, buffer.getvalue())
-        return pixels
-
-
 def corrupted_images(
     clean: Split, corruptions: Sequence[str], severities: Sequence[int], *, seed: int, saved: SavedImages
 ) -> Iterator[Condition]:
-    """Conditions that are made from clean images when they are needed; the pixels of one at a time are in memory."""
-    for name in corruptions:
-        for severity in severities:
-            yield Condition(name, severity, partial(_made, clean, name, severity, seed, saved))
+    """Conditions that are made from clean images when they are needed; the pixels of one at a time are in memory.
+
+    Those that another process is making for the same folder come last, so that processes share the work.
+    """
+    later = []
+    for kind in itertools.product(corruptions, severities):
+        condition = Condition(*kind, partial(_made, clean, *kind, seed, saved))
+        if saved.is_being_made(_file_of(*kind)):
+            later.append(condition)
+        else:
+            yield condition
+    yield from later
 
 
 def _made(clean: Split, name: str, severity: int, seed: int, saved: SavedImages) -> Split:
     def make() -> NDArray[np.uint8]:
         return np.stack([corrupt(image, name, severity, seed=seed) for image in clean.images])
 
-    return Split(saved.get(f"{name}-{severity}", clean.images.shape, make), clean.labels)
+    return Split(saved.get(_file_of(name, severity), clean.images.shape, make), clean.labels)
+
+
+def _file_of(name: str, severity: int) -> str:
+    return f"{name}-{severity}"
 
 
 def read_conditions(

@@ -16,7 +16,6 @@ from training.pretrained import open_pretrained
 from training.provenance import code_revision
 from training.robustness.conditions import (
     Condition,
-    SavedImages,
     chosen,
     corrupted_images,
     decoded,
@@ -25,6 +24,7 @@ from training.robustness.conditions import (
 )
 from training.robustness.corruptions import CORRUPTIONS, SEVERITIES, check_installed
 from training.robustness.errors import check_comparable, corruption_errors, summary, top1_error, with_baseline
+from training.robustness.saved_images import SavedImages
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
 
@@ -99,7 +99,9 @@ def record_corruptions(
     test = images.test.subset(chosen(images.test.labels, None if options.corrupted else options.images))
     record["clean_error"] = top1_error(model, test, pretrained.preprocessing)
     total = len(options.corruptions) * len(options.severities)
-    record["errors"] = corruption_errors(model, pretrained.preprocessing, _progress(conditions, total))
+    errors = corruption_errors(model, pretrained.preprocessing, _progress(conditions, total))
+    # They may have come in another order.
+    record["errors"] = {name: {key: errors[name][key] for key in keys} for name, keys in record["errors"].items()}
     record |= summary(record["errors"])
     return {**record, "baseline": None if baseline is None else with_baseline(record, baseline)}
 

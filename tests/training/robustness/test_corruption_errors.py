@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from tests.training.runs import Protozoo
 from training.data import Split, load_data
 from training.robustness import (
     CORRUPTIONS,
+    Condition,
     SavedImages,
     corrupt,
     corrupted_images,
@@ -125,6 +127,35 @@ def test_what_is_kept_is_read_again_and_not_made_again(
     next(tmp_path.rglob("contrast-1.npy")).write_bytes(b"torn")
     with pytest.raises(ProtozooError, match="is damaged"):
         images()
+
+
+def test_processes_share_what_is_to_be_made(
+    preprocessing: Preprocessing, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clean, saved = clean_split(preprocessing, colours), SavedImages(tmp_path, "a" * 64)
+
+    def conditions() -> Iterator[Condition]:
+        return corrupted_images(clean, ["contrast"], [1, 2, 3], seed=0, saved=saved)
+
+    one, other = conditions(), conditions()
+    first = next(one)
+    made: list[int] = []
+
+    def corrupted(*args: Any, **kwargs: Any) -> NDArray[np.uint8]:
+        made.append(args[2])
+        if len(made) == 1:
+            # While the first condition is being made, another process takes the second.
+            assert next(other).severity == 2
+        return corrupt(*args, **kwargs)
+
+    monkeypatch.setattr("training.robustness.conditions.corrupt", corrupted)
+    first.images()
+    assert [condition.severity for condition in one] == [2, 3]
+    # What was put off comes last, and is not made again.
+    found = [(condition.severity, condition.images()) for condition in other]
+    assert [severity for severity, _ in found] == [3, 1]
+    assert made.count(1) == len(clean.images)
+    assert made.count(3) == len(clean.images)
 
 
 @pytest.fixture
