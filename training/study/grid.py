@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.recipe.parsing import RecipeLoader
-from training.study.claims import cells_of, parse_test, prototypes_of
+from training.study.inequality import cells_of, parse_test, prototypes_of
 from training.study.prototypes import largest_cosine
 from zoo.errors import ProtozooError
 
@@ -109,7 +109,7 @@ class Claim(_Strict):
     claim: str
     source: str
     theirs: str
-    test: str | None = Field(default=None, description="an inequality, see training.study.claims")
+    test: str | None = Field(default=None, description="an inequality, see training.study.inequality")
     not_tested: str | None = Field(default=None, description="why there is no test")
 
 

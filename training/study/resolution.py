@@ -7,9 +7,9 @@ from itertools import product
 from statistics import mean
 
 from training.convergence import METRICS
-from training.study.claims import Inequality, Quantity, metrics_of, quantities_of
 from training.study.driver import Task
 from training.study.grid import ConvergenceEvaluation
+from training.study.inequality import Inequality, Quantity, metrics_of, quantities_of
 
 Smallest = Mapping[Quantity, Mapping[int, float]]
 """Of shares of a training, by seed, the smallest that its log can show, in percent."""
@@ -53,7 +53,7 @@ def unresolved(test: Inequality, seeds: Smallest, smallest: Smallest) -> str | N
     the answer.
 
     Args:
-        test: of :func:`training.study.claims.parse_test`.
+        test: of :func:`training.study.inequality.parse_test`.
         seeds: of each quantity its value by seed.
         smallest: of those that are shares of a training.
     """

@@ -10,7 +10,7 @@ from typing import Any
 from training.convergence import convergence, values_reached
 from training.robustness import CORRUPTIONS
 from training.run import Run
-from training.study.claims import Quantity, by_seed, judge, metrics_of, parse_test, quantities_of
+from training.study.claims import judge
 from training.study.driver import Study, Task
 from training.study.grid import (
     Claim,
@@ -20,6 +20,7 @@ from training.study.grid import (
     ProbeEvaluation,
     ReadoutEvaluation,
 )
+from training.study.inequality import Quantity, by_seed, metrics_of, parse_test, quantities_of
 from training.study.resolution import Smallest, at_most, smallest_shares, unresolved
 
 RULE = (

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from training.study import judge, parse_test
-from training.study.claims import by_seed, cells_of, metrics_of, quantities_of
+from training.study.inequality import by_seed, cells_of, metrics_of, quantities_of
 from training.study.prototypes import largest_cosine
 from zoo.errors import ProtozooError
 
