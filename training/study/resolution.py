@@ -59,10 +59,8 @@ def unresolved(test: Inequality, seeds: Smallest, smallest: Smallest) -> str | N
     """
     quantities = quantities_of(test)
     shares = [quantity for quantity in quantities if quantity in smallest]
-    others = (
-        (quantity, metric) for quantity in quantities if quantity not in smallest for metric in metrics_of(quantity)
-    )
-    if any((metric, quantity[1]) in smallest for quantity, metric in others):
+    computed = [quantity for quantity in quantities if quantity not in smallest]
+    if any((metric, quantity[1]) in smallest for quantity in computed for metric in metrics_of(quantity)):
         return "it computes with shares of a training, which may be bounds"
     means = {quantity: mean(values.values()) for quantity, values in seeds.items()}
     ranges = [(means[quantity], _least(seeds[quantity], smallest[quantity])) for quantity in shares]

@@ -226,7 +226,8 @@ def _judged(claim: Claim, by_cell: ByCell, smallest: Smallest, study: Study) -> 
 
 def _missing(quantity: Quantity, by_cell: ByCell, study: Study) -> str | None:
     """Why there is no mean of a quantity; None where there is one."""
-    name, (metrics, found) = quantity[1], (metrics_of(quantity), by_cell[quantity[1]])
+    metrics, name = metrics_of(quantity), quantity[1]
+    found = by_cell[name]
     lacking = next((metric for metric in metrics if metric not in found), None)
     if lacking is None:
         common = set.intersection(*(set(found[metric]) for metric in metrics))
