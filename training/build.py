@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from accelerate import Accelerator
 from timm.optim import create_optimizer_v2, param_groups_layer_decay
@@ -17,7 +16,7 @@ from torch import Tensor
 from training.checkpoint import State
 from training.gradients import Forward, Gradients, at_once, in_parts
 from training.objectives import Objective, build_objective
-from training.precision import settled
+from training.precision import check_gradients, settled
 from training.pretrained import open_pretrained
 from training.ranks import Ranks, accelerator_for, synchronise_batchnorm
 from training.recipe import Recipe, RecipeError
@@ -26,7 +25,7 @@ from training.warm_start import freeze_backbone, load_weights, train_mode
 from zoo.bundle import Preprocessing
 from zoo.geometry import equidistributed, wide_margin_simplex
 from zoo.loading import list_models
-from zoo.models.base import PrototypeModel, timm_model
+from zoo.models.base import PrototypeModel, size_args, timm_model
 
 
 @dataclass
@@ -67,11 +66,6 @@ def model_args(recipe: Recipe) -> dict[str, Any]:
     if recipe.embed_dim is not None:
         args["embed_dim"] = recipe.embed_dim
     return args | size_args(recipe.architecture, recipe.input_size)
-
-
-def size_args(architecture: str, size: int) -> dict[str, Any]:
-    """What an architecture that is built for one size of images must be told; others take any."""
-    return {"img_size": size} if timm.get_pretrained_cfg_value(architecture, "fixed_input_size") else {}
 
 
 def build_model(recipe: Recipe, counts: Tensor) -> PrototypeModel:
@@ -127,6 +121,7 @@ def build_parts(
         RecipeError: something in the recipe does not fit the zoo, timm, or the ranks.
     """
     recipe = settled(recipe)
+    check_gradients(recipe)
     accelerator = accelerator_for(recipe.precision, **kwargs)
     ranks = Ranks(accelerator)
     size = min(recipe.batch_size, len(labels))

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from functools import cache
 
-from training.recipe import Recipe
+import torch
+from torch import nn
+
+from training.recipe import Recipe, RecipeError
+from zoo.loading import list_models
+from zoo.models.base import size_args, timm_model
 
 
 def settled(recipe: Recipe, earlier: str | None = None) -> Recipe:
@@ -16,7 +21,56 @@ def settled(recipe: Recipe, earlier: str | None = None) -> Recipe:
     """
     if recipe.precision != "auto":
         return recipe
-    return recipe.model_copy(update={"precision": earlier or machine_precision()})
+    precision = earlier or machine_precision()
+    if earlier is None and precision == "bf16" and _is_wrong_in_bf16(recipe):
+        precision = "fp32"
+    return recipe.model_copy(update={"precision": precision})
+
+
+def check_gradients(recipe: Recipe) -> None:
+    """Refuse bfloat16 where this machine would compute wrong gradients with it.
+
+    Raises:
+        RecipeError: it would.
+    """
+    if recipe.precision == "bf16" and (names := _is_wrong_in_bf16(recipe)):
+        raise RecipeError(
+            f"precision = bf16, and images of {recipe.input_size} pixels are one pixel wide before "
+            f"{', '.join(names)}, whose gradients torch leaves unwritten on a CPU then: pass --precision fp32, "
+            "or a larger --input_size"
+        )
+
+
+def _is_wrong_in_bf16(recipe: Recipe) -> tuple[str, ...]:
+    return () if torch.cuda.is_available() else strided_over_one_pixel(recipe.architecture, recipe.input_size)
+
+
+@cache
+def strided_over_one_pixel(architecture: str, size: int) -> tuple[str, ...]:
+    """Convolutions of more than one pixel that stride over an image one pixel wide.
+
+    For their weights' gradient in bfloat16 torch 2.14 returns uninitialised memory on a CPU (oneDNN), NaN among it, but
+    where the kernel meets the pixel. Float32 is right, and so are convolutions without a stride.
+
+    Args:
+        architecture: a name of the zoo.
+        size: side of the square image in pixels.
+    """
+    if architecture not in list_models():
+        return ()  # build_model says so
+    found: list[str] = []
+
+    def look(convolution: nn.Conv2d, inputs: tuple[torch.Tensor, ...]) -> None:
+        if inputs[0].shape[-1] == 1 and convolution.stride[1] > 1 and convolution.kernel_size[1] > 1:
+            found.append(names[convolution])
+
+    with torch.device("meta"), torch.no_grad():
+        model = timm_model(architecture, **size_args(architecture, size)).eval()
+        names = {module: name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)}
+        for convolution in names:
+            convolution.register_forward_pre_hook(look)
+        model.forward_features(torch.empty(1, 3, size, size))
+    return tuple(found)
 
 
 def machine_precision() -> str:

@@ -12,12 +12,16 @@ from training.metrics import neural_collapse
 from training.model_prototypes import prototypes_of, set_class_means
 from training.recipe import Recipe
 from zoo.bundle import Preprocessing
+from zoo.errors import ProtozooError
 
 
 def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, epoch: int) -> dict[str, Any]:
     """Test accuracy and collapse metrics as columns, None on epochs at which they are not due.
 
     The main rank measures; the others wait at the next exchange.
+
+    Raises:
+        ProtozooError: the last step left weights with which images have no embeddings.
     """
     last = epoch == recipe.epochs
     accuracy_due = last or epoch % recipe.evaluate_every == 0
@@ -28,6 +32,10 @@ def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Prepr
             if recipe.prototype_kind == "class_means":
                 set_class_means(parts.model, data, preprocessing)
             outputs = run_model(parts.model, data.test, preprocessing)
+        if not outputs.embeddings.isfinite().all():
+            raise ProtozooError(
+                f"the embeddings after epoch {epoch} are not finite: lower --lr or raise --temperature in a new run"
+            )
         row["test_accuracy"] = outputs.accuracy()
         if collapse_due:
             row |= _collapse("test", parts, outputs)

@@ -11,8 +11,8 @@ import torch
 import yaml
 
 from tests.training.runs import Start
-from training.precision import machine_precision, settled
-from training.recipe import Recipe, load_recipe
+from training.precision import machine_precision, settled, strided_over_one_pixel
+from training.recipe import Recipe, RecipeError, load_recipe
 
 
 @pytest.fixture
@@ -51,6 +51,39 @@ def test_a_precision_that_was_asked_for_stays(cpu_with: Callable[..., None], tin
     assert settled(tiny(precision="bf16")).precision == "bf16"
     cpu_with("amx_bf16")
     assert settled(tiny(precision="fp32"), "bf16").precision == "fp32"
+
+
+def test_strides_over_one_pixel_are_found() -> None:
+    assert strided_over_one_pixel("proto_resnet18", 8) == ("layer3.0.conv1", "layer4.0.conv1")
+    assert strided_over_one_pixel("proto_resnet50", 16) == ("layer4.0.conv2",)
+    assert strided_over_one_pixel("proto_resnet50", 32) == strided_over_one_pixel("proto_resnet20_cifar", 8) == ()
+    assert strided_over_one_pixel("proto_swin_tiny", 224) == ()
+
+
+def test_cpu_does_not_choose_bfloat16_where_it_leaves_gradients_unwritten(
+    cpu_with: Callable[..., None], tiny: Callable[..., Recipe]
+) -> None:
+    cpu_with("avx512_bf16")
+    small = tiny(precision="auto", architecture="proto_resnet18", input_size=16)
+    assert settled(small).precision == "fp32"
+    assert settled(tiny(precision="auto", architecture="proto_resnet18", input_size=32)).precision == "bf16"
+
+
+def test_bfloat16_is_refused_where_gradients_are_left_unwritten(
+    cpu_with: Callable[..., None], start: Start, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    cpu_with("avx512_bf16")
+    recipe = tiny(precision="bf16", architecture="proto_resnet18", input_size=16)
+    with pytest.raises(RecipeError, match=r"one pixel wide before layer4\.0\.conv1, .* pass --precision fp32, or"):
+        start(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_gpu_trains_in_bfloat16_over_one_pixel(monkeypatch: pytest.MonkeyPatch, tiny: Callable[..., Recipe]) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: True)
+    small = tiny(precision="auto", architecture="proto_resnet18", input_size=16)
+    assert settled(small).precision == "bf16"
 
 
 def test_small_recipes_leave_it_to_the_machine() -> None:

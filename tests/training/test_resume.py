@@ -265,6 +265,15 @@ def test_loss_that_is_no_number_ends_in_one_clear_error_and_keeps_the_checkpoint
     assert_same_weights(tmp_path / "run", undisturbed)
 
 
+def test_embeddings_that_are_no_numbers_after_the_last_step_end_in_one_clear_error(
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path
+) -> None:
+    recipe = tiny(epochs=1, warmup_epochs=0, batch_size=60, optimizer="sgd", lr=1e38)
+    with pytest.raises(ProtozooError, match="the embeddings after epoch 1 are not finite: lower --lr") as caught:
+        start(recipe, tmp_path / "run")
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("damage", ["truncated", "empty", "garbage", "another model"])
 def test_damaged_checkpoint_is_named(
     start: Start,

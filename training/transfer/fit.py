@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
-from training.build import size_args
 from training.calibration import fitted_temperature
 from training.data import ImageData, OnBadImage, Storage, load_data
 from training.evaluation import Outputs
@@ -30,7 +29,7 @@ from training.record import describe_model, machine, measure
 from zoo.bundle import Bundle
 from zoo.exporter import export_run
 from zoo.files import check_free
-from zoo.models.base import PrototypeModel, timm_model
+from zoo.models.base import PrototypeModel, size_args, timm_model
 
 _TEMPERATURES = (1e-3, 10.0)
 

@@ -130,3 +130,8 @@ def timm_model(name: str, **kwargs: Any) -> PrototypeModel:
     if not isinstance(model, PrototypeModel):
         raise TypeError(f"{name} is not a model of the zoo: `protozoo list` prints them")
     return model
+
+
+def size_args(architecture: str, size: int) -> dict[str, Any]:
+    """What an architecture that is built for one size of images must be told; others take any."""
+    return {"img_size": size} if timm.get_pretrained_cfg_value(architecture, "fixed_input_size") else {}
