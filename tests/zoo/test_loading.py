@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 import zoo
 import zoo.classifier
 from tests.tiny_bundle import edit_config, resign
-from zoo.bundle import BundleError, ImageError, ProtozooError
+from zoo.bundle import BundleError, ImageError, ProtozooError, pretrained_models
+from zoo.bundle.catalogue import _DEFAULT_TAGS
 
 NAME = "proto_resnet20_cifar.nonl_cifar10"
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
@@ -50,10 +51,24 @@ def test_lists_hold_architectures_or_weights():
     assert NAME in timm.list_pretrained("proto_*")
 
 
-def test_an_architecture_alone_means_the_same_default_tag_as_in_timm():
+@pytest.mark.parametrize(
+    ("architecture", "tag"),
+    [
+        ("proto_resnet20_cifar", "nonl_cifar10"),
+        ("proto_resnet9_cifar", "ntce_cifar10"),
+        ("proto_wide_resnet9_cifar", "nonl_tiny_imagenet"),  # the one that the package has, beside the checkout's nine
+    ],
+)
+def test_an_architecture_alone_means_the_same_default_tag_as_in_timm(architecture: str, tag: str) -> None:
     # What scripts rely on: weights that are added later must not change it.
-    assert timm.get_pretrained_cfg("proto_resnet20_cifar").tag == "nonl_cifar10"
-    assert zoo.load("proto_resnet20_cifar").bundle.name == NAME
+    assert timm.get_pretrained_cfg(architecture).tag == tag
+    assert zoo.load(architecture).bundle.name == f"{architecture}.{tag}"
+
+
+def test_every_architecture_with_weights_has_a_default_that_is_one_of_them() -> None:
+    own = [model for model in pretrained_models().values() if model.package == "protozoo"]
+    assert set(_DEFAULT_TAGS) == {model.architecture for model in own}
+    assert {f"{architecture}.{tag}" for architecture, tag in _DEFAULT_TAGS.items()} <= {model.name for model in own}
 
 
 def test_random_weights_must_be_asked_for():

@@ -28,6 +28,13 @@ from typing import Any
 _GROUP = "protozoo.zoo"
 _OWN = "protozoo"
 
+# What an architecture alone means: the same in a checkout as in the package, which has fewer models, whatever is added.
+_DEFAULT_TAGS = {
+    "proto_resnet20_cifar": "nonl_cifar10",
+    "proto_resnet9_cifar": "ntce_cifar10",
+    "proto_wide_resnet9_cifar": "nonl_tiny_imagenet",
+}
+
 
 @dataclass(frozen=True)
 class Pretrained:
@@ -69,6 +76,8 @@ class Pretrained:
 def pretrained_models() -> Mapping[str, Pretrained]:
     """Name -> model: this package's first, then those of other packages in the order of their names.
 
+    The first of an architecture is its default, here as in timm.
+
     A model that cannot be read, and one whose name exists already, is left out with a warning that names it.
     """
     models: dict[str, Pretrained] = {}
@@ -103,7 +112,7 @@ def _weights_folders() -> Iterator[tuple[str, Path]]:
 
 
 def _read(package: str, folder: Path) -> Iterator[Pretrained]:
-    for path in sorted(folder.glob("*/config.json")):
+    for path in sorted(folder.glob("*/config.json"), key=_order):
         try:
             model = Pretrained(package, path.parent, json.loads(path.read_bytes()))
             if (model.name, len(model.weights_sha256)) != (path.parent.name, 64):
@@ -112,6 +121,11 @@ def _read(package: str, folder: Path) -> Iterator[Pretrained]:
             _warn(package, f"{path} is not the config.json of a bundle of that name ({error!r})")
             continue
         yield model
+
+
+def _order(path: Path) -> tuple[str, bool, str]:
+    architecture, _, tag = path.parent.name.partition(".")
+    return architecture, tag != _DEFAULT_TAGS.get(architecture), tag
 
 
 def _warn(package: str, what: str) -> None:
