@@ -1,10 +1,11 @@
 """Whether ours bear a claim out.
 
 The rule: a test's margin is the side that is to be larger, less the other. The margin's standard error is what moving
-each mean by its own standard error (deviation over seeds / sqrt of their number) changes in it, added in quadrature.
-The claim *holds* where the margin is larger than twice that, else it *does not hold here*, and it is said where the
-margin has the right sign but lies within the deviation. Where a cell has one seed its deviation is not known: by what
-error there is, the claim *holds with one seed* or *does not hold with one seed*.
+each mean by its own standard error (deviation over seeds / sqrt of their number) changes in it, added in quadrature;
+the margin's 95 % interval is as many standard errors to either side as Student's t says, with Welch and Satterthwaite's
+degrees of freedom. The claim *holds* where the interval lies above zero, *does not hold here* where it lies below, and
+is *undecided* where zero is in it. Where a cell has one seed its deviation is not known: by what error there is, the
+claim *holds with one seed* or *does not hold with one seed*.
 """
 
 from __future__ import annotations
@@ -14,10 +15,19 @@ from collections.abc import Mapping
 from statistics import mean, stdev
 from typing import Any
 
+from scipy.special import stdtrit
+
 from training.study.inequality import Inequality, Quantity, prototypes_of, quantities_of
 from training.study.prototypes import Prototypes, largest_cosine
 
-VERDICTS = ("holds", "holds with one seed", "does not hold here", "does not hold with one seed", "not tested")
+VERDICTS = (
+    "holds",
+    "holds with one seed",
+    "does not hold here",
+    "does not hold with one seed",
+    "undecided",
+    "not tested",
+)
 
 
 def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> dict[str, Any]:
@@ -29,33 +39,42 @@ def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> di
 
     Returns:
         "verdict" (of ``VERDICTS``; "with one seed" where a cell has no more, "not tested" where a denominator is zero),
-        "because", "margin", "margin_error" (its standard error; None where no cell has two seeds), and "ours", of each
-        quantity its "metric", "cell", "mean", "std" (None of one seed) and "seeds" (0 of prototypes without a training,
-        whose "cell" says how they are made).
+        "because", "margin", "margin_error" and "margin_interval" (its standard error and 95 % interval; None where no
+        cell has two seeds), and "ours", of each quantity its "metric", "cell", "mean", "std" (None of one seed) and
+        "seeds" (0 of prototypes without a training, whose "cell" says how they are made).
     """
     ours = [_summary(quantity, seeds[quantity]) for quantity in quantities_of(test)]
     alone = any(row["seeds"] == 1 for row in ours)
     means = {(row["metric"], row["cell"]): row["mean"] for row in ours}
-    errors = {
-        (row["metric"], row["cell"]): row["std"] / math.sqrt(row["seeds"]) for row in ours if row["std"] is not None
-    }
+    spread = {(row["metric"], row["cell"]): row for row in ours if row["std"] is not None}
     ours += [_untrained(prototypes) for prototypes in prototypes_of(test)]
     try:
         margin = test.margin(means)
-        error = _margin_error(test, means, errors) if errors else None
+        error, half = _uncertainty(test, means, spread) if spread else (None, 0.0)
     except ZeroDivisionError:
         return {"verdict": "not tested", "because": "a denominator is zero", "ours": ours}
-    verdict, because = _verdict(test.met(means), margin, error, alone=alone)
-    return {"verdict": verdict, "because": because, "margin": margin, "margin_error": error, "ours": ours}
+    interval = None if error is None else [margin - half, margin + half]
+    return {
+        "verdict": _verdict(test.met(means), sure=not half or abs(margin) > half, alone=alone),
+        "because": _because(margin, interval, alone=alone),
+        "margin": margin,
+        "margin_error": error,
+        "margin_interval": interval,
+        "ours": ours,
+    }
 
 
-def _verdict(met: bool, margin: float, error: float | None, *, alone: bool) -> tuple[str, str]:
-    known = "" if error is None else f", standard error {error:.2g}"
-    one = "; a cell has one seed, so its deviation is not known" if alone else ""
-    sure = met and (not error or margin > 2 * error)
-    within = ": within the deviation over seeds" if met and not sure else ""
-    yes, no = ("holds with one seed", "does not hold with one seed") if alone else ("holds", "does not hold here")
-    return (yes if sure else no), f"margin {margin:+.4g}{known}{one}{within}"
+def _verdict(met: bool, *, sure: bool, alone: bool) -> str:
+    if not sure:
+        return "undecided"
+    if alone:
+        return "holds with one seed" if met else "does not hold with one seed"
+    return "holds" if met else "does not hold here"
+
+
+def _because(margin: float, interval: list[float] | None, *, alone: bool) -> str:
+    known = "" if interval is None else f", 95 % interval {interval[0]:+.3g} to {interval[1]:+.3g}"
+    return f"margin {margin:+.3g}{known}{'; a cell has one seed, so its deviation is not known' if alone else ''}"
 
 
 def _summary(quantity: Quantity, values: Mapping[int, float]) -> dict[str, Any]:
@@ -75,10 +94,18 @@ def _untrained(prototypes: Prototypes) -> dict[str, Any]:
     return {"metric": "largest_cosine", "cell": name, "mean": value, "std": None, "seeds": 0}
 
 
-def _margin_error(test: Inequality, means: Mapping[Quantity, float], errors: Mapping[Quantity, float]) -> float:
+def _uncertainty(
+    test: Inequality, means: Mapping[Quantity, float], spread: Mapping[Quantity, Mapping[str, Any]]
+) -> tuple[float, float]:
+    """The margin's standard error, and half of its 95 % interval."""
     centre = test.margin(means)
-    squares = []
-    for quantity, error in errors.items():
+    variances: list[tuple[float, int]] = []  # with their degrees of freedom
+    for quantity, row in spread.items():
+        error = row["std"] / math.sqrt(row["seeds"])
         moved = [test.margin({**means, quantity: means[quantity] + sign * error}) for sign in (1, -1)]
-        squares.append(max(abs(value - centre) for value in moved) ** 2)
-    return math.sqrt(sum(squares))
+        variances.append((max(abs(value - centre) for value in moved) ** 2, row["seeds"] - 1))
+    variance = sum(part for part, _ in variances)
+    if not variance:
+        return 0.0, 0.0
+    freedom = variance**2 / sum(part**2 / degrees for part, degrees in variances)
+    return math.sqrt(variance), float(stdtrit(freedom, 0.975)) * math.sqrt(variance)

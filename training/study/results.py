@@ -24,11 +24,14 @@ from training.study.inequality import Quantity, by_seed, metrics_of, parse_test,
 from training.study.resolution import Smallest, at_most, smallest_shares, unresolved
 
 RULE = (
-    "A claim holds where the margin by which its inequality is met is larger than twice the margin's standard error: "
-    "what moving each mean by its own standard error over the seeds changes in it, added in quadrature. Where a cell "
-    "has one seed, its deviation is not known, and a claim holds or does not hold *with one seed*: more may turn it. "
-    "A share of a training with ≤ was reached by the first evaluation; a claim that a smaller one would turn is not "
-    "tested."
+    "A claim is an inequality, its margin by how much it is met. It holds where the margin's 95 % interval lies above "
+    "zero, does not hold here where it lies below, and is undecided where zero is in it: more seeds would tell. The "
+    "interval is Student's t (Welch and Satterthwaite's degrees of freedom) of the margin's standard error, which is "
+    "what moving each mean by its own standard error over the seeds changes in it, added in quadrature. Two seeds make "
+    "it wide: some four to thirteen standard errors to either side, where three make it under four and a half. Where a "
+    "cell has one seed its deviation is not known, and a claim holds or does not hold *with one seed*: more may turn "
+    "it. A share of a training with ≤ was reached by the first evaluation; a claim that a smaller one would turn is "
+    "not tested."
 )
 
 ByCell = dict[str, dict[str, dict[int, float]]]

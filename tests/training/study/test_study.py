@@ -346,7 +346,7 @@ def test_a_number_of_an_evaluation_that_was_asked_otherwise_elsewhere_is_left_ou
 @pytest.mark.parametrize(
     ("a", "b", "verdict", "because"),
     [
-        ({"0": 1.0, "1": 10.0}, {"0": 2.0, "1": 20.0}, "holds", "margin +0.1, standard error 0"),
+        ({"0": 1.0, "1": 10.0}, {"0": 2.0, "1": 20.0}, "holds", "margin +0.1, 95 % interval +0.1 to +0.1"),
         ({"0": 1.0, "1": 10.0}, {"1": 20.0}, "holds with one seed", "one seed"),
         ({"0": 1.0}, {"1": 20.0}, "not tested", "no seed of mine.nonl has both a and b"),
         ({"0": 1.0}, {"0": 0.0}, "not tested", "a denominator is zero"),
