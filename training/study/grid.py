@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from pathlib import Path
@@ -173,7 +173,8 @@ def load_grid(name_or_path: str) -> tuple[Grid, tuple[Cell, ...]]:
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ProtozooError(f"{path.name}: {_fault(error)}") from error
     cells = tuple(cell for block in grid.blocks for cell in _cells(block, grid))
-    _check(grid, cells)
+    # What a base has more is no mistake of this file.
+    _check(grid, cells, written=settings.get("fields") or ())
     return grid, shortened(cells, epochs_factor=grid.epochs_factor)
 
 
@@ -251,10 +252,10 @@ def _cells(block: Block, grid: Grid) -> Sequence[Cell]:
     ]
 
 
-def _check(grid: Grid, cells: Sequence[Cell]) -> None:
+def _check(grid: Grid, cells: Sequence[Cell], *, written: Iterable[str]) -> None:
     evaluated = {cell.name: cell.evaluations for cell in cells}
     names = set(evaluated)
-    strangers = sorted(set(grid.fields) - {cell.data for cell in cells})
+    strangers = sorted(set(written) - {cell.data for cell in cells})
     if strangers:
         raise ProtozooError(f"{grid.name} has fields for the data {strangers[0]}, which no block trains on")
     if len(names) < len(cells) or any(len(set(cell.seeds)) < len(cell.seeds) for cell in cells):

@@ -91,6 +91,20 @@ def test_a_grid_on_another_says_only_what_is_different(tmp_path: Path) -> None:
         assert recipe.epochs == 2 * other.load(0).epochs
 
 
+def test_a_grid_on_another_may_leave_data_out(tmp_path: Path) -> None:
+    """For a few cells of a large grid, as a machine of its own trains them."""
+    path = tmp_path / "part.yaml"
+    block = {"data": "cifar10", "recipes": {"nonl": "nonl_cifar10"}, "seeds": [3]}
+    part = {"base": "cpu", "name": "part", "blocks": [block], "claims": []}
+    path.write_text(yaml.safe_dump(part))
+    (cell,) = load_grid(str(path))[1]
+    assert (cell.name, cell.load(3).architecture) == ("cifar10.nonl", "proto_resnet9_cifar")
+    # What the file itself says must be of use.
+    path.write_text(yaml.safe_dump({**part, "fields": {"elsewhere": {"lr": 1}}}))
+    with pytest.raises(ProtozooError, match="fields for the data elsewhere, which no block trains on"):
+        load_grid(str(path))
+
+
 def test_a_variant_is_over_the_fields_of_its_data() -> None:
     found = {cell.name: cell.load(0) for cell in load_grid("gpu")[1]}
     assert (found["cifar10.nonl.batch16"].batch_size, found["cifar10.nonl.batch16"].lr) == (16, 0.0125)
