@@ -54,7 +54,7 @@ def check_options(line: str) -> None:
     arguments = arguments[arguments.index("protozoo") + 1 :]
     command: click.Command = protozoo
     context = click.Context(command, info_name="protozoo")
-    while isinstance(command, click.Group):
+    while isinstance(command, click.Group) and arguments:
         name, found, arguments = command.resolve_command(context, arguments)
         assert found is not None
         command, context = found, click.Context(found, info_name=name, parent=context)
