@@ -113,7 +113,7 @@ def test_a_variant_is_over_the_fields_of_its_data() -> None:
     assert found["tiny.dynamic"].architecture == "proto_resnet18_64"
 
 
-@pytest.mark.parametrize("name", ["digits", "cpu", "gpu", "long_tail"])
+@pytest.mark.parametrize("name", ["digits", "cpu", "gpu", "heads", "long_tail"])
 def test_the_grids_of_the_package_can_be_read(name: str) -> None:
     grid, cells = load_grid(name)
     assert grid.claims
