@@ -10,7 +10,7 @@ from training.study import Study, collect, load_grid, report
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-@pytest.mark.parametrize(("grid", "name"), [("cpu", "results"), ("long_tail", "long-tails")])
+@pytest.mark.parametrize(("grid", "name"), [("cpu", "results"), ("heads", "heads"), ("long_tail", "long-tails")])
 def test_the_results_are_those_of_the_grid(grid: str, name: str, tmp_path: Path) -> None:
     asked, cells = load_grid(grid)
     kept = json.loads((DOCS / f"{name}.json").read_bytes())
