@@ -9,6 +9,18 @@ from training.study import Study, collect, load_grid, report
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
+OBJECTIVES = {
+    "cross-entropy": "ce",
+    "`normface`": "normface",
+    "`ntce`": "ntce",
+    "`nonl`": "nonl",
+    "`dot_regression` (ETF+DR)": "etf_dr",
+    "the same, prototypes assigned in training": "dynamic",
+    "`scl`, class means": "scl",
+    "`scl_with_prototypes`, class means": "scl_prototypes",
+}
+CELLS = ("cifar10.{}", "tiny.{}", "cifar10.{}.lt10", "cifar10.{}.lt50", "cifar10.{}.lt100")
+
 
 @pytest.mark.parametrize(("grid", "name"), [("cpu", "results"), ("heads", "heads"), ("long_tail", "long-tails")])
 def test_the_results_are_those_of_the_grid(grid: str, name: str, tmp_path: Path) -> None:
@@ -21,3 +33,24 @@ def test_the_results_are_those_of_the_grid(grid: str, name: str, tmp_path: Path)
     for claim, judged in zip(kept["claims"], again["claims"], strict=True):
         if claim["verdict"] != "not tested":
             assert judged == claim
+
+
+def rows_of_objectives() -> list[str]:
+    """The rows of accuracies in docs/objectives.md, of the numbers in docs/results.json."""
+    cells = json.loads((DOCS / "results.json").read_bytes())["cells"]
+
+    def text(cell: str) -> str:
+        found = cells.get(cell, {"metrics": {}})["metrics"].get("accuracy")
+        if found is None:
+            return ""
+        spread = "" if found["std"] is None else f" ± {found['std']:.1f}"
+        return f"{found['mean']:.1f}{spread} ({len(found['values'])})"
+
+    return [
+        f"| {name} | {' | '.join(text(cell.format(objective)) for cell in CELLS)} |"
+        for name, objective in OBJECTIVES.items()
+    ]
+
+
+def test_the_page_on_objectives_has_the_numbers_of_the_study() -> None:
+    assert "\n".join(rows_of_objectives()) in (DOCS / "objectives.md").read_text(encoding="utf-8")
