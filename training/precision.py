@@ -22,7 +22,7 @@ def settled(recipe: Recipe, earlier: str | None = None) -> Recipe:
     if recipe.precision != "auto":
         return recipe
     precision = earlier or machine_precision()
-    if earlier is None and precision == "bf16" and _is_wrong_in_bf16(recipe):
+    if earlier is None and precision == "bf16" and _left_unwritten(recipe):
         precision = "fp32"
     return recipe.model_copy(update={"precision": precision})
 
@@ -33,7 +33,7 @@ def check_gradients(recipe: Recipe) -> None:
     Raises:
         RecipeError: it would.
     """
-    if recipe.precision == "bf16" and (names := _is_wrong_in_bf16(recipe)):
+    if recipe.precision == "bf16" and (names := _left_unwritten(recipe)):
         raise RecipeError(
             f"precision = bf16, and images of {recipe.input_size} pixels are one pixel wide before "
             f"{', '.join(names)}, whose gradients torch leaves unwritten on a CPU then: pass --precision fp32, "
@@ -41,7 +41,8 @@ def check_gradients(recipe: Recipe) -> None:
         )
 
 
-def _is_wrong_in_bf16(recipe: Recipe) -> tuple[str, ...]:
+def _left_unwritten(recipe: Recipe) -> tuple[str, ...]:
+    """Convolutions whose gradients this machine would not write in bfloat16."""
     return () if torch.cuda.is_available() else strided_over_one_pixel(recipe.architecture, recipe.input_size)
 
 
