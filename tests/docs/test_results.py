@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,9 @@ OBJECTIVES = {
 }
 CELLS = ("cifar10.{}", "tiny.{}", "cifar10.{}.lt10", "cifar10.{}.lt50", "cifar10.{}.lt100")
 
+HEADS = {"nonl": "NONL", "ntce": "NTCE", "etf_dr": "ETF+DR"}
+HEAD_METRICS = {"accuracy": ".2f", "train_etf_cosine_error": ".3f", "train_weight_alignment": ".3f"}
+
 
 @pytest.mark.parametrize(("grid", "name"), [("cpu", "results"), ("heads", "heads"), ("long_tail", "long-tails")])
 def test_the_results_are_those_of_the_grid(grid: str, name: str, tmp_path: Path) -> None:
@@ -35,9 +39,14 @@ def test_the_results_are_those_of_the_grid(grid: str, name: str, tmp_path: Path)
             assert judged == claim
 
 
+def cells_of(name: str) -> dict[str, Any]:
+    cells: dict[str, Any] = json.loads((DOCS / f"{name}.json").read_bytes())["cells"]
+    return cells
+
+
 def rows_of_objectives() -> list[str]:
     """The rows of accuracies in docs/objectives.md, of the numbers in docs/results.json."""
-    cells = json.loads((DOCS / "results.json").read_bytes())["cells"]
+    cells = cells_of("results")
 
     def text(cell: str) -> str:
         found = cells.get(cell, {"metrics": {}})["metrics"].get("accuracy")
@@ -54,3 +63,22 @@ def rows_of_objectives() -> list[str]:
 
 def test_the_page_on_objectives_has_the_numbers_of_the_study() -> None:
     assert "\n".join(rows_of_objectives()) in (DOCS / "objectives.md").read_text(encoding="utf-8")
+
+
+def rows_of_heads() -> list[str]:
+    """The rows of docs/how-it-works.md on what a head is for, of the numbers in docs/heads.json."""
+    cells = cells_of("heads")
+
+    def text(cell: str, metric: str, form: str) -> str:
+        found = cells[cell]["metrics"][metric]
+        return f"{found['mean']:{form}} ± {found['std']:{form}}"
+
+    return [
+        f"| {name} | {head} | {' | '.join(text(f'digits.{objective}.{head}', *one) for one in HEAD_METRICS.items())} |"
+        for objective, name in HEADS.items()
+        for head in ("signed", "relu")
+    ]
+
+
+def test_the_page_on_how_it_works_has_the_numbers_of_the_study() -> None:
+    assert "\n".join(rows_of_heads()) in (DOCS / "how-it-works.md").read_text(encoding="utf-8")

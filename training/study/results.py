@@ -89,9 +89,9 @@ def _by_cell(study: Study) -> tuple[ByCell, Smallest]:
 def run_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Numbers of a run's ``result.json``, in percent where they are shares of images.
 
-    ``accuracy``, ``train_accuracy``, ``accuracy_<readout>``, ``ece``, ``auroc``, ``train_seconds``, ``train_<metric>``
-    and ``test_<metric>`` of collapse, and of a long tail ``head_accuracy``, ``head_third_accuracy`` and so on, which of
-    another readout than the nearest prototype end in its name.
+    ``accuracy``, ``train_accuracy``, ``accuracy_<readout>``, ``ece``, ``auroc``, ``train_seconds``, ``embed_dim`` (d),
+    ``train_<metric>`` and ``test_<metric>`` of collapse, and of a long tail ``head_accuracy``, ``head_third_accuracy``
+    and so on, which of another readout than the nearest prototype end in its name.
     """
     metrics = result["metrics"]
     found: dict[str, float | None] = {
@@ -99,6 +99,7 @@ def run_metrics(result: Mapping[str, Any]) -> dict[str, float]:
         "train_accuracy": 100 * metrics["train_accuracy"],
         "ece": 100 * metrics["test_calibration"]["ece"],
         "train_seconds": result["cost"]["train_seconds"],
+        "embed_dim": result["embed_dim"],
     }
     for readout, value in metrics["test_accuracy_by_readout"].items():
         found[f"accuracy_{readout}"] = 100 * value

@@ -66,6 +66,7 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
     metrics = results["cells"]["mine.nonl"]["metrics"]
     assert set(metrics["accuracy"]["values"]) == {"0", "1"}
     assert metrics["accuracy"]["std"] is not None
+    assert metrics["embed_dim"]["values"] == {"0": 8, "1": 8}
     for name in (
         "fixed",
         "transfer",
