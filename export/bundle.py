@@ -20,7 +20,7 @@ from export.weights import weights_bytes
 from zoo.bundle import FORMAT_VERSION, Bundle, Preprocessing, array_sha256, new_bundle
 from zoo.errors import ProtozooError
 from zoo.files import check_free, sha256_of
-from zoo.loading import create_model
+from zoo.loading import load_bundle
 from zoo.models.base import PrototypeModel
 from zoo.models.heads import unit
 from zoo.models.pixels import PixelModel
@@ -83,7 +83,7 @@ def export_bundle(bundle: Bundle, out: Path, variants: Variants) -> Bundle:
         BundleError: an ONNX file's answers are too far from torch's; nothing is written.
     """
     check_free(out)
-    pixels = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing)
+    pixels = PixelModel(load_bundle(bundle), bundle.preprocessing)
     with new_bundle(out) as folder:
         for name in bundle.sha256:
             if not name.endswith(".onnx"):
@@ -98,17 +98,13 @@ def rewrite_card(bundle: Bundle, out: Path) -> Bundle:
     """Write a bundle again with the card that this version renders from its record; all else stays as it is.
 
     Args:
-        bundle: whose ``README.md`` is an older version's, or was edited.
+        bundle: whose ``README.md`` is an older version's.
         out: folder of the new bundle; must not exist.
 
     Raises:
         ProtozooError: ``out`` exists.
     """
-    with new_bundle(out) as folder:
-        for name in bundle.sha256:
-            shutil.copyfile(bundle.path / name, folder / name)
-        (folder / "README.md").write_text(render_card(bundle.config), encoding="utf-8")
-    return Bundle.open(out)
+    return _rewritten(bundle, {}, out)
 
 
 def add_evaluations(bundle: Bundle, evaluations: Sequence[Mapping[str, Any]], out: Path) -> Bundle:
@@ -125,11 +121,17 @@ def add_evaluations(bundle: Bundle, evaluations: Sequence[Mapping[str, Any]], ou
     """
     new = {_subject(evaluation) for evaluation in evaluations}
     kept = [earlier for earlier in bundle.record.get("evaluations", []) if _subject(earlier) not in new]
-    config = {**bundle.config, "protozoo": {**bundle.record, "evaluations": [*kept, *evaluations]}}
+    return _rewritten(bundle, {"evaluations": [*kept, *evaluations]}, out)
+
+
+def _rewritten(bundle: Bundle, told: Mapping[str, Any], out: Path) -> Bundle:
+    """The bundle with what is told beside its record, and the card of it; all other files as they are."""
+    config = {**bundle.config, "protozoo": {**bundle.record, **told}}
     with new_bundle(out) as folder:
         for name in bundle.sha256:
             shutil.copyfile(bundle.path / name, folder / name)
-        (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+        if told:
+            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         (folder / "README.md").write_text(render_card(config), encoding="utf-8")
     return Bundle.open(out)
 

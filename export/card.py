@@ -52,9 +52,9 @@ def render_card(config: Mapping[str, Any], *, pictures: str | None = "") -> str:
     filters: dict[str, Callable[..., str]] = {"yaml": partial(json.dumps, ensure_ascii=False), **_FORMATS}
     try:
         return render("card.md.jinja", _variables(config, pictures), filters)
-    except (UndefinedError, KeyError) as error:
+    except (UndefinedError, KeyError, TypeError, ValueError) as error:
         raise BundleError(
-            f"the record in config.json is too short for a card ({error}): export the run again"
+            f"the record in config.json is not what a card is made of ({error}): export the run again"
         ) from error
 
 

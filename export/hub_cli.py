@@ -30,8 +30,8 @@ def push(
     Example: protozoo push digits-bundle owner/digits --private --dry-run
     """
     from export.hub import carry_out, plan_push
-    from export.hub.access import repository_id
     from zoo.bundle import Bundle, find
+    from zoo.bundle.hub import repository_id
 
     repo = repository_id(repository)
     plan = plan_push(Bundle.open(find(bundle)), repo, branch=branch, visibility=visibility)

@@ -117,16 +117,19 @@ def _described(value: onnx.ValueInfoProto) -> dict[str, Any]:
     return {"type": kind, "shape": [size.dim_param or size.dim_value for size in tensor.shape.dim]}
 
 
-def onnx_runner(path: Path, device: str = "cpu", threads: int = 0) -> Runner:
+def onnx_runner(
+    path: Path, device: str = "cpu", threads: int = 0, outputs: tuple[str, str] = ("embeddings", "cosines")
+) -> Runner:
     """Open an ONNX file in ONNX Runtime.
 
     Args:
         path: the file.
         device: "cpu" or "cuda".
         threads: on the CPU; 0: one for each core.
+        outputs: what the runner returns.
 
     Raises:
-        ProtozooError: ONNX Runtime cannot compute on the device here.
+        ProtozooError: ONNX Runtime cannot compute on the device here, or the graph lacks an output.
     """
     import onnxruntime
 
@@ -140,7 +143,9 @@ def onnx_runner(path: Path, device: str = "cpu", threads: int = 0) -> Runner:
     if provider[0] in onnxruntime.get_available_providers():
         session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
         if session.get_providers()[0] == provider[0]:
-            return lambda images: tuple(session.run(["embeddings", "cosines"], {"images": images}))
+            if lacking := sorted(set(outputs) - {output.name for output in session.get_outputs()}):
+                raise ProtozooError(f"{path} has no output {lacking[0]!r}: export the model again")
+            return lambda images: tuple(session.run(outputs, {"images": images}))
     raise ProtozooError(
         f"ONNX Runtime cannot compute on {device} here: it needs an NVIDIA driver and "
         "`pip install 'onnxruntime-gpu[cuda,cudnn]'`; or leave --device out"

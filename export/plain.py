@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from timm.layers import Format, get_spatial_dim
@@ -26,9 +25,9 @@ from zoo.bundle.foreign import FOLDED_FROM
 from zoo.bundle.sums import write_sums
 from zoo.errors import ProtozooError
 from zoo.files import check_free, sha256_of, staged_folder
-from zoo.loading import create_model
+from zoo.loading import load_bundle
 from zoo.models.architectures import plain_architecture
-from zoo.models.base import PrototypeModel
+from zoo.models.base import PrototypeModel, size_args
 from zoo.runs import open_run
 
 
@@ -69,7 +68,7 @@ class Source:
     def of_bundle(cls, bundle: Bundle) -> Source:
         """The model of a bundle."""
         architecture, tag = bundle.config["architecture"], bundle.config["pretrained_cfg"]["tag"]
-        model = create_model(f"local-dir:{bundle.path}").eval()
+        model = load_bundle(bundle).eval()
         digest = bundle.sha256["model.safetensors"]
         return cls(architecture, tag, model, bundle.preprocessing, bundle.labels, bundle.record, digest)
 
@@ -97,7 +96,7 @@ def export_plain(source: Source, out: Path, calibrate: Path | None = None) -> Ma
     expected, norms = _answers(source, images)
     # Six digits: the rest is noise of the machine, and would be in every weight.
     scale = float(f"{source.model.temperature * norms[:scaling].mean():.6g}")
-    plain = plain_model(source.model, name, weight / scale, bias / scale, **_size_args(name, source.preprocessing.size))
+    plain = plain_model(source.model, name, weight / scale, bias / scale, **size_args(name, source.preprocessing.size))
     config = _config(source, plain, name)
     config[FOLDED_FROM] = {
         "name": f"{source.architecture}.{source.tag}",
@@ -126,11 +125,6 @@ def _timm_name(architecture: str) -> str:
             "--plain"
         )
     return name
-
-
-def _size_args(name: str, size: int) -> dict[str, Any]:
-    """What an architecture that is built for one size of images must be told."""
-    return {"img_size": size} if timm.get_pretrained_cfg_value(name, "fixed_input_size") else {}
 
 
 def _images(preprocessing: Preprocessing, calibrate: Path | None) -> tuple[NDArray[np.uint8], int]:
@@ -200,7 +194,7 @@ def _config(source: Source, plain: nn.Module, name: str) -> dict[str, Any]:
         "global_pool": "avg",
         "label_names": list(source.labels),
         # Without num_classes, which transformers passes beside them.
-        "model_args": _size_args(name, size),
+        "model_args": size_args(name, size),
         "pretrained_cfg": {
             "tag": source.tag,
             "custom_load": False,

@@ -23,7 +23,7 @@ from export.evaluation import ImageFiles
 from export.onnx import Runner, onnx_runner
 from export.openvino import has_openvino, openvino_runner
 from zoo.bundle import Bundle, BundleError
-from zoo.loading import create_model
+from zoo.loading import load_bundle
 from zoo.models.base import timm_model
 from zoo.models.pixels import PixelModel
 
@@ -41,16 +41,17 @@ def verify_bundle(bundle: Bundle) -> list[Difference]:
 
     Raises:
         BundleError: one is not; the runtime and the difference are named. Or an ONNX file has more in it than a bundle
-            may (:func:`export.check.check_graph`).
+            may (:func:`export.check.check_graph`), or logits that are not those of its readout.
     """
     for path in bundle.onnx_paths.values():
         check_graph(path)
+        if bundle.readout["kind"] == "bayes":
+            _check_logits(bundle, path)
     golden = bundle.golden
     expected = (golden.embeddings, golden.cosines)
-    name = f"local-dir:{bundle.path}"
     by_torch, by_timm = (
         torch_runner(PixelModel(model, bundle.preprocessing))(golden.images)
-        for model in (create_model(name), timm_model(name, pretrained=True))
+        for model in (load_bundle(bundle), timm_model(f"local-dir:{bundle.path}", pretrained=True))
     )
     run = onnx_runner(bundle.onnx_path)
     by_onnx = run(golden.images)
@@ -71,6 +72,17 @@ def verify_bundle(bundle: Bundle) -> list[Difference]:
                 f"{apart.cosines:.1e} in cosines, {TOLERANCE:.0e} is allowed: export the model again"
             )
     return differences
+
+
+def _check_logits(bundle: Bundle, path: Path) -> None:
+    cosines, logits = onnx_runner(path, outputs=("cosines", "logits"))(bundle.golden.images)
+    apart = float(np.abs(logits - (cosines / bundle.temperature + bundle.offsets)).max())
+    allowed = TOLERANCE / min(bundle.temperature, 1)  # what a cosine's tolerance becomes
+    if not apart <= allowed:
+        raise BundleError(
+            f"{path}: the logits differ by {apart:.1e} from cosines / temperature + offsets, {allowed:.0e} is allowed: "
+            "export the model again"
+        )
 
 
 @dataclass(frozen=True)
@@ -100,7 +112,7 @@ def verify_files(bundle: Bundle, files: ImageFiles | None = None, device: str = 
         BundleError: a file's answers are too far from torch's.
         ProtozooError: the device cannot be used.
     """
-    model = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing)
+    model = PixelModel(load_bundle(bundle), bundle.preprocessing)
     reference = Reference(model, bundle.golden.images, files)
     batch = a_batch(bundle.preprocessing.size)
     for what, precision, path, run in _runners(bundle, device):

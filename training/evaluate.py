@@ -18,8 +18,8 @@ from training.tails import tail_record
 from zoo.bundle import Bundle, find
 from zoo.errors import ProtozooError
 from zoo.exporter import check_exporter, export_evaluations
-from zoo.files import check_free, check_writable
-from zoo.loading import create_model
+from zoo.files import check_free
+from zoo.loading import load_bundle
 
 
 def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None) -> dict[str, Any]:
@@ -41,7 +41,7 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
     images = load_data(data, bundle.preprocessing)
     images.check_classes(bundle.labels, bundle.name)
     strangers = load_foreign(foreign, bundle.preprocessing)
-    model, prototypes = create_model(f"local-dir:{bundle.path}"), torch.from_numpy(bundle.prototypes)
+    model, prototypes = load_bundle(bundle), torch.from_numpy(bundle.prototypes)
     outputs = run_model(model, images.test, bundle.preprocessing)
     measured = {
         "bundle": bundle.name,
@@ -83,8 +83,6 @@ def open_evaluated(
     """
     if out is not None:
         check_free(out)
-        # Folders that are missing above it will be made.
-        check_writable(next(folder for folder in out.absolute().parents if folder.exists()) / out.name)
         check_exporter("evaluations")
     bundle = Bundle.open(find(name_or_path))
     return bundle, read_evaluations(bundle, files)

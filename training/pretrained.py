@@ -14,7 +14,7 @@ from training.long_tail import with_long_tail
 from zoo.bundle import Bundle, Preprocessing, find
 from zoo.errors import ProtozooError
 from zoo.files import sha256_of
-from zoo.loading import create_model
+from zoo.loading import load_bundle
 from zoo.models.base import PrototypeModel
 from zoo.runs import is_run, open_run
 
@@ -105,6 +105,6 @@ def open_pretrained(name_or_path: str) -> Pretrained:
         digest = sha256_of(path / "model.safetensors")
         return Pretrained(run.name, run.model, run.preprocessing, run.labels, run.record, digest)
     bundle = Bundle.open(find(name_or_path))
-    model = create_model(f"local-dir:{bundle.path}").eval()
+    model = load_bundle(bundle).eval()
     digest = bundle.record["weights"]["sha256"]
     return Pretrained(bundle.name, model, bundle.preprocessing, bundle.labels, bundle.record, digest)

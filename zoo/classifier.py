@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from zoo.bundle import Bundle, find
 from zoo.errors import ProtozooError
-from zoo.loading import create_model
+from zoo.loading import load_bundle
 from zoo.models.base import PrototypeModel
 from zoo.models.pixels import PixelModel
 
@@ -58,7 +58,7 @@ class Classifier:
     def __init__(self, bundle: Bundle, device: str | torch.device | None = None) -> None:
         self.bundle = bundle
         self.labels = bundle.labels
-        self._pixels = PixelModel(create_model(f"local-dir:{bundle.path}"), bundle.preprocessing)
+        self._pixels = PixelModel(load_bundle(bundle), bundle.preprocessing)
         self.to(device or "cpu")
 
     def to(self, device: str | torch.device) -> Classifier:
@@ -134,7 +134,8 @@ class Classifier:
                 pixels = np.stack([self._read(image) for image in images[start : start + _BATCH]])
                 embeddings, cosines, *_ = self._pixels(torch.from_numpy(pixels).to(self.device))
                 bar.update(len(pixels))
-                yield embeddings.cpu(), cosines.cpu()
+                # Of unit rows a product rounds to as much as 1 + 1e-7, of which there is no angle.
+                yield embeddings.cpu(), cosines.cpu().clamp(-1, 1)
 
     def _read(self, image: ImageLike) -> NDArray[np.uint8]:
         if isinstance(image, Image.Image):
@@ -153,4 +154,4 @@ def load(name_or_path: str | os.PathLike[str], device: str | torch.device | None
     Raises:
         BundleError: there is no such model, or its files are damaged.
     """
-    return Classifier(Bundle.open(find(os.fspath(name_or_path))), device)
+    return Classifier(Bundle.open(find(name_or_path)), device)

@@ -25,11 +25,7 @@ class Commands(click.Group):
         return sorted({*super().list_commands(ctx), *self._entry_points()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name.
-
-        Raises:
-            ProtozooError: it is registered, but the packages it needs are not installed.
-        """
+        """The command of that name; a ModuleNotFoundError where the packages it needs are not installed."""
         command = super().get_command(ctx, cmd_name)
         point = self._entry_points().get(cmd_name)
         if command is not None or point is None:
@@ -76,7 +72,7 @@ def list_(pattern: str, pretrained: bool, markdown: bool) -> None:
 @protozoo.command()
 @click.argument("bundle")
 @click.argument("images", nargs=-1, required=True)
-@click.option("-k", default=5, show_default=True, help="Predictions an image.")
+@click.option("-k", type=click.IntRange(min=1), default=5, show_default=True, help="Predictions an image.")
 @click.option("--device", default=None, help="Torch device; the CPU by default.")
 def predict(bundle: str, images: tuple[str, ...], k: int, device: str | None) -> None:
     """Classify IMAGES by their nearest prototypes in BUNDLE (a folder, a zoo name or hf-hub:owner/name).
@@ -110,6 +106,10 @@ def run_command(command: click.Command, name: str) -> None:
         _fail(error.format_message().replace("\n", " ") + hint)
     except click.Abort:
         _fail("interrupted; run the same command again to go on", status=130)
+    except OSError as error:
+        if error.filename is None:  # not about a file of the user's
+            raise
+        _fail(f"{error.filename}: {error.strerror}")
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in {"zoo", "training", "export", "serving"}:
             raise

@@ -52,10 +52,12 @@ def check_free(path: Path) -> None:
     """Refuse to write where something stands, before the work and not after it.
 
     Raises:
-        ProtozooError: ``path`` exists already.
+        ProtozooError: ``path`` exists already, or the folder that it would be made in takes no file.
     """
     if path.exists():
         raise ProtozooError(f"{path} exists already: remove it or choose another folder")
+    # Folders that are missing above it will be made.
+    check_writable(next(folder for folder in path.absolute().parents if folder.exists()) / path.name)
 
 
 def check_writable(path: Path) -> None:
@@ -74,22 +76,31 @@ def check_writable(path: Path) -> None:
         ) from error
 
 
+def _umask() -> int:
+    """What this process hides of the files that it makes; there is no way to ask but to set it."""
+    hidden = os.umask(0o077)
+    os.umask(hidden)
+    return hidden
+
+
 @contextmanager
 def staged_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes ``path`` in one rename when the block ends without an exception.
 
     Raises:
-        ProtozooError: ``path`` exists already. Two folders cannot be exchanged atomically everywhere, so an old one is
-            never overwritten.
+        ProtozooError: ``path`` exists already, or cannot be written. Two folders cannot be exchanged atomically
+            everywhere, so an old one is never overwritten.
     """
     check_free(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:
         yield staging
-        staging.chmod(0o755)  # mkdtemp makes it private; a bundle is as readable as any other output
+        # mkdtemp, and safetensors, write for the owner alone; a bundle is as readable as any other output.
+        hidden = _umask()
+        staging.chmod(0o777 & ~hidden)
         for file in staging.rglob("*"):
-            file.chmod(0o755 if file.is_dir() else 0o644)  # safetensors writes for the owner alone
+            file.chmod((0o777 if file.is_dir() else 0o666) & ~hidden)
             _sync(file)
         _sync(staging)
         staging.rename(path)

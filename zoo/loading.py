@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
+import inspect
 import warnings
-from pathlib import Path
 from typing import Any
 
+import timm
 from safetensors.torch import load_file
 
-from zoo.bundle import Bundle, BundleError, find, pretrained_models
+from zoo.bundle import Bundle, BundleError, find, is_bundle, pretrained_models
 from zoo.errors import ProtozooError
 from zoo.models.architectures import architectures
 from zoo.models.base import PrototypeModel, timm_model
 from zoo.plugins import plugin_architectures
+
+# What timm.create_model acts on instead of passing it to the model, and what of it asks for weights.
+_OF_TIMM = frozenset(inspect.signature(timm.create_model).parameters) - {"kwargs"}
+_WEIGHTS = frozenset({"pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir"})
 
 
 def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
@@ -30,25 +35,28 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> Prototyp
 
     Args:
         name: an architecture (random weights), ``architecture.tag`` with ``pretrained=True``, or a bundle (always with
-            its weights): ``hf-hub:owner/name[@revision]``, ``local-dir:path`` or a folder.
+            its weights): ``hf-hub:owner/name[@revision]``, ``local-dir:path`` or a folder. A name of the zoo is never
+            taken for a folder that happens to be called alike.
         pretrained: load weights; an architecture without a tag then means its default one, as in timm.
         kwargs: for the model, as in ``timm.create_model``. Another ``num_classes`` than the weights' gives new, random
-            prototypes, with a warning; ``readout="cosine"`` leaves the offsets out of a bundle that has some.
+            prototypes, with a warning; ``temperature`` replaces the weights' own; ``readout="cosine"`` leaves the
+            offsets out of a bundle that has some.
 
     Raises:
-        ProtozooError: an unknown name (the message offers the nearest), or a tag without ``pretrained=True``.
+        ProtozooError: an unknown name (the message offers the nearest), a tag without ``pretrained=True``, or kwargs
+            that the weights do not fit.
         BundleError: the weights are missing, damaged, or not those that the configuration names, or they lie on the Hub
             and cannot be had from there.
     """
     architecture = name.split(".", maxsplit=1)[0]
     if architecture not in _architectures():
-        if name.startswith(("local-dir:", "hf-hub:")) or Path(name).is_dir():
-            return _from_bundle(Bundle.open(find(name)), kwargs)
+        if is_bundle(name):
+            return load_bundle(Bundle.open(find(name)), **kwargs)
         known = (*_architectures(), *pretrained_models())
         near = difflib.get_close_matches(name, known, n=3) or _architectures()
         raise ProtozooError(f"the zoo has no model {name!r}; did you mean {', '.join(near)}?")
     if pretrained:
-        return _from_bundle(Bundle.open(find(name)), kwargs)
+        return load_bundle(Bundle.open(find(name)), **kwargs)
     if name != architecture:
         raise ProtozooError(
             f"{name!r} names weights: pass pretrained=True to load them, or ask for {architecture!r} for random ones"
@@ -60,43 +68,65 @@ def _architectures() -> tuple[str, ...]:
     return (*architectures(), *plugin_architectures())
 
 
-def _from_bundle(bundle: Bundle, kwargs: dict[str, Any]) -> PrototypeModel:
-    """Build what config.json describes and load every tensor of model.safetensors."""
+def load_bundle(bundle: Bundle, **kwargs: Any) -> PrototypeModel:
+    """Build what a bundle's config.json describes and load every tensor of its model.safetensors.
+
+    Args:
+        bundle: opened, so that its digests agree already.
+        kwargs: as of :func:`create_model`.
+
+    Raises:
+        ProtozooError: kwargs that the weights do not fit.
+        BundleError: the configuration or the weights are not those of a model of the zoo.
+    """
     config = bundle.config
-    args = {**config.get("model_args", {}), **kwargs}
-    args.setdefault("num_classes", config["num_classes"])
-    if config["architecture"] not in _architectures():
-        raise BundleError(
-            f"{bundle.path}: no architecture {config['architecture']!r} is registered: install the package that has it"
-        )
-    try:
-        model = timm_model(
-            config["architecture"], pretrained=False, pretrained_cfg=dict(config["pretrained_cfg"]), **args
-        )
-    except (RuntimeError, TypeError, ValueError) as error:
-        raise BundleError(f"{bundle.path}: config.json does not describe a model of this zoo: {error}") from error
+    model = _build(bundle, kwargs)
     tensors = load_file(bundle.weights_path)
-    if bundle.readout["kind"] == "bayes" and args.get("readout") == "cosine":
+    classifier = bundle.record["prototypes"]["tensor"].rpartition(".")[0] + "."
+    if bundle.readout["kind"] == "bayes" and kwargs.get("readout") == "cosine":
         del tensors[bundle.readout["tensor"]]
-    prototypes = bundle.record["prototypes"]["tensor"]
-    if args["num_classes"] != config["num_classes"]:
-        warnings.warn(
-            f"{bundle.name} has prototypes for {config['num_classes']} classes; those of the {args['num_classes']} "
-            "asked for are new and random: train them",
-            stacklevel=3,
-        )
-        classifier = prototypes.rpartition(".")[0] + "."
-        missing = {key for key in model.state_dict() if key.startswith(classifier)}
-        tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(classifier)}
-    else:
-        missing = set()
+    new: set[str] = set()  # what the model keeps of its own
+    if (classes := kwargs.get("num_classes", config["num_classes"])) != config["num_classes"]:
+        if classes:
+            warnings.warn(
+                f"{bundle.name} has prototypes for {config['num_classes']} classes; those of the {classes} asked for "
+                "are new and random: train them",
+                stacklevel=3,
+            )
+        new = {key for key in {*tensors, *model.state_dict()} if key.startswith(classifier)}
+    elif "temperature" in kwargs:
+        new = {f"{classifier}temperature"}
+    tensors = {key: tensor for key, tensor in tensors.items() if key not in new}
     try:
         found = model.load_state_dict(tensors, strict=False)
     except RuntimeError as error:
-        raise BundleError(f"{bundle.weights_path} does not fit {config['architecture']}: {error}") from error
-    if set(found.missing_keys) != missing or found.unexpected_keys:
-        raise BundleError(
-            f"{bundle.weights_path} does not fit {config['architecture']}: missing {found.missing_keys}, unexpected "
-            f"{found.unexpected_keys}"
-        )
+        raise _unfit(bundle, kwargs, " ".join(str(error).split())) from error
+    if set(found.missing_keys) - new or found.unexpected_keys:
+        raise _unfit(bundle, kwargs, f"missing {found.missing_keys}, unexpected {found.unexpected_keys}")
     return model
+
+
+def _build(bundle: Bundle, kwargs: dict[str, Any]) -> PrototypeModel:
+    """The model, not yet with its weights."""
+    name, described = bundle.config["architecture"], bundle.config.get("model_args", {})
+    if name not in _architectures():
+        raise BundleError(f"{bundle.path}: no architecture {name!r} is registered: install the package that has it")
+    if refused := sorted(_OF_TIMM & set(described)):  # a checkpoint_path may be a pickle
+        raise BundleError(f"{bundle.path}: config.json has {refused[0]} in model_args, which is no argument of a model")
+    if refused := sorted(_WEIGHTS & set(kwargs)):
+        raise ProtozooError(f"{refused[0]} is not for a bundle, which has its weights: leave it out")
+    args = {"num_classes": bundle.config["num_classes"], **described, **kwargs}
+    try:
+        return timm_model(name, pretrained=False, pretrained_cfg=dict(bundle.config["pretrained_cfg"]), **args)
+    except Exception as error:  # the arguments are a stranger's, and an architecture may raise anything at them
+        why = " ".join(str(error).split())
+        if kwargs:
+            raise _unfit(bundle, kwargs, why) from error
+        raise BundleError(f"{bundle.path}: config.json does not describe a model of this zoo: {why}") from error
+
+
+def _unfit(bundle: Bundle, kwargs: dict[str, Any], why: str) -> ProtozooError:
+    if kwargs:
+        asked = ", ".join(f"{name}={value!r}" for name, value in kwargs.items())
+        return ProtozooError(f"{bundle.name} cannot be had with {asked}: {why}")
+    return BundleError(f"{bundle.weights_path} does not fit {bundle.config['architecture']}: {why}")

@@ -7,30 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from zoo.bundle.hub import LOGIN, PREFIX, check_token, status_of
+from zoo.bundle.hub import LOGIN, check_token, status_of
 from zoo.errors import BundleError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
-
-
-def repository_id(text: str) -> str:
-    """``owner/name`` of what a user types, with or without ``hf-hub:``.
-
-    Raises:
-        BundleError: no model on the Hub can have that name.
-    """
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
-
-    name = text.removeprefix(PREFIX)
-    try:
-        if not re.fullmatch(r"[^/@]+/[^/@]+", name):
-            raise BundleError(f"{text!r} does not name a model of the Hub: give owner/name")
-        validate_repo_id(name)
-    except HFValidationError as error:
-        raise BundleError(f"{text!r} does not name a model of the Hub: {_one_line(error)}") from error
-    return name
 
 
 def writing_api() -> HfApi:

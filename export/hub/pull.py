@@ -6,9 +6,8 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from export.hub.access import repository_id
 from zoo.bundle import Bundle
-from zoo.bundle.hub import PREFIX, download
+from zoo.bundle.hub import PREFIX, download, repository_id
 from zoo.bundle.sums import SUMS
 from zoo.files import check_free, staged_folder
 

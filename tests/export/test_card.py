@@ -137,7 +137,13 @@ def test_cost_is_time_and_device_and_nothing_is_estimated(config: dict[str, Any]
 
 def test_a_record_too_short_for_a_card_is_an_error_that_names_what_is_missing(config: dict[str, Any]) -> None:
     del config["protozoo"]["cost"]
-    with pytest.raises(BundleError, match=r"too short for a card.*cost"):
+    with pytest.raises(BundleError, match=r"not what a card is made of.*cost"):
+        render_card(config)
+
+
+def test_a_command_that_no_shell_reads_is_an_error_too(config: dict[str, Any]) -> None:
+    config["protozoo"]["command"] = "protozoo train 'nonl_digits"
+    with pytest.raises(BundleError, match=r"not what a card is made of.*No closing quotation"):
         render_card(config)
 
 

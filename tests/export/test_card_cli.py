@@ -107,7 +107,7 @@ def test_into_goes_with_no_other_option(run: Run, edited: Path, tmp_path: Path, 
 def test_a_record_without_what_a_card_tells_is_one_line_and_status_2(run: Run, tmp_path: Path) -> None:
     status, _, err = run("card", make_tiny_bundle(tmp_path / "tiny").path)
     assert (status, len(err.splitlines())) == (2, 1)
-    assert "too short for a card" in err
+    assert "not what a card is made of" in err
 
 
 def test_repeats_are_for_runs(run: Run, digits_run: Path, digits_bundle: Bundle, tmp_path: Path) -> None:

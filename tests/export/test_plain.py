@@ -297,6 +297,14 @@ def test_a_folded_model_that_answers_otherwise_is_not_written(
     assert not any(tmp_path.iterdir())
 
 
+def test_a_source_without_test_images_has_no_accuracy_to_tell_of(sources: dict[str, Source], tmp_path: Path) -> None:
+    each = sources["batchnorm"]
+    export_plain(replace(each, record={**each.record, "metrics": {}}), tmp_path / "out")
+    assert (
+        "Of the source no accuracy was measured.\n\nThe probabilities" in (tmp_path / "out" / "README.md").read_text()
+    )
+
+
 def test_a_model_that_diverged_is_not_written(sources: dict[str, Source], tmp_path: Path) -> None:
     model = as_if_trained("proto_resnet18", 32)
     model.state_dict()["head.projection.bias"].fill_(float("nan"))

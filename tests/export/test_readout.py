@@ -24,6 +24,7 @@ from training.evaluate import evaluate_bundle
 from training.recipe import RecipeError, load_recipe
 from training.train import train
 from zoo.bundle import Bundle, BundleError
+from zoo.files import sha256_of
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,14 @@ def test_a_bundle_of_before_there_were_readouts_still_opens(digits_bundle: Bundl
 def test_bayes_is_refused_for_objectives_that_compare_classes_already() -> None:
     with pytest.raises(RecipeError, match=r"normface compares classes as it is; readout = bayes is for ntce and nonl"):
         load_recipe("normface_digits", {"readout": "bayes"})
+
+
+def test_logits_of_other_offsets_are_found(copy: Path) -> None:
+    graph = onnx.load(copy / "model.onnx")
+    (offsets,) = (tensor for tensor in graph.graph.initializer if tensor.name == "offsets")
+    offsets.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(offsets) + np.float32(1), "offsets"))
+    onnx.save(graph, copy / "model.onnx")
+    digest = sha256_of(copy / "model.onnx")
+    edit_config(copy, lambda config: config["protozoo"]["onnx"][0].update(sha256=digest))
+    with pytest.raises(BundleError, match=r"model\.onnx: the logits differ by 1\.0e\+00 from cosines / temperature"):
+        verify_bundle(Bundle.open(copy))

@@ -1,4 +1,5 @@
 import hashlib
+import os
 import sys
 from pathlib import Path
 
@@ -15,10 +16,11 @@ from zoo.bundle import (
     embedded_names,
     find,
     hub,
+    is_bundle,
     new_bundle,
     pretrained_models,
 )
-from zoo.files import check_writable, write_atomically
+from zoo.files import check_free, check_writable, staged_folder, write_atomically
 
 ALL_FILES = [*FILES, "SHA256SUMS"]
 
@@ -251,3 +253,47 @@ def test_a_file_that_could_not_be_written_is_refused_beforehand_and_a_trial_leav
     for folder in ("none", "old.json"):
         with pytest.raises(ProtozooError, match=r"new.json cannot be written \(No.*make its folder or choose another"):
             check_writable(tmp_path / folder / "new.json")
+
+
+def test_a_folder_that_could_not_be_made_is_refused_beforehand_and_one_whose_parents_are_missing_is_not(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "old.json").write_text("old")
+    check_free(tmp_path / "one" / "two")
+    assert [path.name for path in tmp_path.iterdir()] == ["old.json"]
+    with pytest.raises(ProtozooError, match="new cannot be written"):
+        check_free(tmp_path / "old.json" / "new")
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o022])
+def test_a_folder_is_as_readable_as_the_user_lets_files_be(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        with staged_folder(tmp_path / "out") as folder:
+            (folder / "sub").mkdir()
+            (folder / "sub" / "file").touch()
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    out = tmp_path / "out"
+    modes = [path.stat().st_mode & 0o777 for path in (out, out / "sub", out / "sub" / "file")]
+    assert modes == [0o777 & ~umask, 0o777 & ~umask, 0o666 & ~umask]
+
+
+def test_a_name_of_the_zoo_is_no_folder_that_is_called_alike(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "proto_resnet20_cifar.nonl_digits"
+    (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path)
+    released = pretrained_models()[name].folder
+    assert find(name) == released
+    assert find("proto_resnet20_cifar") == released.with_name("proto_resnet20_cifar.nonl_cifar10")
+    for folder in (f"./{name}", f"local-dir:{name}", Path(name)):
+        assert find(folder) == Path(name)
+
+
+def test_a_folder_may_be_given_from_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    make_tiny_bundle(tmp_path / "mine")
+    assert find("~/mine") == find("local-dir:~/mine") == tmp_path / "mine"
+    assert is_bundle("~/mine")
+    assert not is_bundle("~/yours")

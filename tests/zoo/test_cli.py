@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import zoo
 from zoo import cli, listing
 from zoo.bundle import Pretrained
 
@@ -45,6 +46,11 @@ def test_help_lists_every_command_and_loads_no_torch():
         (["predict", "proto_resnet20_cifar.nonl_cifar10", "nothing.png"], "no such file"),
         (["predict", "proto_resnet20_cifar.nonl_cifar10"], "Missing argument"),
         (["predict", "proto_resnet20_cifar.nonl_cifar10", "a.png", "-k", "many"], "not a valid integer"),
+        (["predict", "proto_resnet20_cifar.nonl_cifar10", "a.png", "-k", "0"], "0 is not in the range x>=1"),
+        (["predict", "hf-hub:owner/name.git", "a.png"], "'owner/name.git' does not name a model of the Hub"),
+        (["card", "hf-hub:a--b/c"], "'a--b/c' does not name a model of the Hub"),
+        (["card", "proto_resnet20_cifar.nonl_digits", "--into", f"{__file__}/new"], "new cannot be written (Not a d"),
+        (["export", "proto_resnet20_cifar.nonl_digits", "--out", f"{__file__}/new"], "new cannot be written (Not a d"),
         (["verify", "nowhere"], "neither a folder"),
         (["serve", "nowhere"], "neither a folder"),
         (["export", "nowhere", "--out", "x"], "is neither a folder nor a pretrained model"),
@@ -59,6 +65,15 @@ def test_a_mistake_is_one_line_and_status_2(monkeypatch, capsys, words, told):
     assert told in err
     assert err.startswith("protozoo: ")
     assert err.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_had_is_one_line(monkeypatch, capsys):
+    def full(name, device):
+        raise OSError(28, "No space left on device", "somewhere/x")
+
+    monkeypatch.setattr(zoo, "load", full)
+    status, _, err = run(monkeypatch, capsys, "predict", "x", "a.png")
+    assert (status, err) == (2, "protozoo: somewhere/x: No space left on device\n")
 
 
 def test_list_prints_names(monkeypatch, capsys):

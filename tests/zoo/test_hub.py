@@ -189,7 +189,7 @@ REFUSED = {
     "private": "there is no model 'owner/private' on the Hub, or it is private",
     "gated": "hf-hub:owner/gated asks for an agreement: accept it at http://127.0.0.1",
     "gated@v9": "hf-hub:owner/gated has no revision 'v9': give a branch, a tag or a commit, or leave @v9 out",
-    "a/b": "hf-hub:owner/a/b is not a repository of the Hub: give hf-hub:owner/name[@revision]",
+    "a/b": "'owner/a/b' does not name a model of the Hub: give owner/name",
 }
 MESSAGES = {**{name: message for name, (_, message) in FAULTS.items()}, **REFUSED}
 

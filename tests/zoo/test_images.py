@@ -1,9 +1,12 @@
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
 from timm.data import create_transform
 
-from zoo.bundle import BundleError, Preprocessing
+from zoo.bundle import BundleError, ImageError, Preprocessing
+from zoo.bundle.images import open_rgb
 
 CFG = {
     "input_size": (3, 32, 32),
@@ -67,3 +70,12 @@ def test_grey_of_16_bits_keeps_its_shades():
     pixels = Preprocessing(8, 1.0, "nearest", (0.5,) * 3, (0.5,) * 3).pixels(Image.fromarray(shades))
     assert np.array_equal(pixels[..., 0], shades >> 8)
     assert np.array_equal(pixels[..., 0], pixels[..., 2])
+
+
+def test_a_format_that_pillow_knows_of_and_cannot_decode_is_no_image(tmp_path):
+    # A DDS header with a pixel format that nobody has: Pillow raises NotImplementedError.
+    header = struct.pack("<7I44x", 124, 0x1007, 8, 8, 0, 0, 0) + struct.pack("<2I4s5I", 32, 4, b"NONE", 0, 0, 0, 0, 0)
+    path = tmp_path / "texture.dds"
+    path.write_bytes(b"DDS " + header + struct.pack("<5I", 0x1000, 0, 0, 0, 0) + bytes(64))
+    with pytest.raises(ImageError, match=r"texture\.dds cannot be read as an image \(Unimplemented pixel format"):
+        open_rgb(path, path.name)

@@ -222,3 +222,36 @@ def test_k_and_device_are_checked(classifier):
         classifier.predict(picture(), k=0)
     with pytest.raises(ProtozooError, match="device 'nonsense' cannot be used"):
         zoo.load(NAME, device="nonsense")
+
+
+def test_another_temperature_is_taken(digits_bundle):
+    model = zoo.create_model(f"local-dir:{digits_bundle.path}", temperature=0.05)
+    assert model.temperature == 0.05
+    assert np.array_equal(model.head.fc.weight.detach().numpy(), digits_bundle.prototypes)
+
+
+def test_no_prototypes_are_no_surprise(recwarn):
+    model = zoo.create_model(NAME, pretrained=True, num_classes=0)
+    assert model(IMAGES).shape == (2, 64)
+    assert not [warning for warning in recwarn if "new and random" in str(warning.message)]
+
+
+@pytest.mark.parametrize(
+    "asked", [{"in_chans": 1}, {"features_only": True}, {"hed": "linear"}, {"embed_dim": 5, "num_classes": 10}]
+)
+def test_arguments_that_the_weights_do_not_fit_are_named_and_not_the_bundle_blamed(asked):
+    with pytest.raises(ProtozooError, match=rf"nonl_cifar10 cannot be had with .*{next(iter(asked))}=") as refusal:
+        zoo.create_model(NAME, pretrained=True, **asked)
+    assert not isinstance(refusal.value, BundleError)
+
+
+def test_other_weights_than_the_bundles_are_refused():
+    with pytest.raises(ProtozooError, match="checkpoint_path is not for a bundle, which has its weights"):
+        zoo.create_model(NAME, pretrained=True, checkpoint_path="weights.pth")
+
+
+def test_a_cosine_has_an_angle(digits_bundle, monkeypatch):
+    classifier = zoo.load(digits_bundle.path)
+    rounded = torch.full((1, 10), 1 + 2e-7)
+    monkeypatch.setattr(classifier, "_pixels", lambda pixels: (torch.ones(1, 64), rounded))
+    assert {prediction.cosine for prediction in classifier.predict(picture(), k=10)} == {1.0}

@@ -13,7 +13,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from zoo.bundle.catalogue import Pretrained, pretrained_models
-from zoo.bundle.find import embedded_names, find
+from zoo.bundle.find import embedded_names, find, is_bundle
 from zoo.errors import BundleError, ImageError, ProtozooError
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ __all__ = [
     "array_sha256",
     "embedded_names",
     "find",
+    "is_bundle",
     "new_bundle",
     "pretrained_models",
 ]

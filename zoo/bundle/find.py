@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
 from zoo.bundle import hub
 from zoo.bundle.catalogue import Pretrained, pretrained_models
+from zoo.bundle.foreign import read_config
 from zoo.errors import BundleError
+
+_LOCAL = "local-dir:"
 
 
 def embedded_names() -> tuple[str, ...]:
@@ -18,30 +21,40 @@ def embedded_names() -> tuple[str, ...]:
     return tuple(sorted(model.name for model in models if model.package == "protozoo" and model.hub is None))
 
 
-def find(name_or_path: str | Path) -> Path:
+def find(name_or_path: str | os.PathLike[str]) -> Path:
     """The folder of a bundle, which is downloaded where it lies on the Hub and not in its cache.
 
     Args:
         name_or_path: a folder, ``local-dir:path``, ``hf-hub:owner/name[@revision]``, or the name of a pretrained model
-            of the zoo (``architecture.tag``; an architecture alone means its default tag, the first, as in timm).
+            of the zoo (``architecture.tag``; an architecture alone means its default tag, the first, as in timm). A
+            folder that is called as a model is (``local-dir:NAME``, ``./NAME`` or a ``Path``) has to be asked for.
 
     Raises:
         BundleError: there is no such folder or name (the message offers the nearest), or the Hub has no such bundle or
             cannot be reached.
     """
-    text = str(name_or_path)
+    text = os.fspath(name_or_path)
     if text.startswith(hub.PREFIX):
         return hub.download(text.removeprefix(hub.PREFIX))
-    path = Path(text.removeprefix("local-dir:")).expanduser()
+    models = pretrained_models()
+    model = None if isinstance(name_or_path, os.PathLike) else models.get(text) or _default_tag(text, models)
+    if model is not None:
+        return model.folder if model.hub is None else _from_hub(model, model.hub)
+    path = _folder(text)
     if path.is_dir():
         return path
-    if text.startswith("local-dir:"):
+    if text.startswith(_LOCAL):
         raise BundleError(f"{path}: no such folder")
-    models = pretrained_models()
-    model = models.get(text) or _default_tag(text, models)
-    if model is None:
-        raise BundleError(f"{text!r} is neither a folder nor a pretrained model of the zoo; {_hint(text, models)}")
-    return model.folder if model.hub is None else _from_hub(model, model.hub)
+    raise BundleError(f"{text!r} is neither a folder nor a pretrained model of the zoo; {_hint(text, models)}")
+
+
+def is_bundle(name: str) -> bool:
+    """Whether a name that is no model of the zoo is that of a bundle: a folder, or one that is said to be."""
+    return name.startswith((_LOCAL, hub.PREFIX)) or _folder(name).is_dir()
+
+
+def _folder(text: str) -> Path:
+    return Path(text.removeprefix(_LOCAL)).expanduser()
 
 
 def _default_tag(architecture: str, models: Mapping[str, Pretrained]) -> Pretrained | None:
@@ -60,7 +73,7 @@ def _from_hub(model: Pretrained, spec: str) -> Path:
     """The downloaded bundle, if it is the one that the package knows under that name."""
     folder = hub.download(spec)
     try:
-        found = json.loads((folder / "config.json").read_bytes())["protozoo"]["weights"]["sha256"]
+        found = read_config(folder)["protozoo"]["weights"]["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise BundleError(f"{folder / 'config.json'} is not a bundle's configuration ({error!r})") from error
     if found != model.weights_sha256:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file
 
-from zoo.bundle.foreign import refuse_foreign
+from zoo.bundle.foreign import read_config, refuse_foreign
 from zoo.bundle.images import Preprocessing
 from zoo.bundle.sums import SUMS, check_sums, write_sums
 from zoo.errors import BundleError
@@ -52,7 +51,7 @@ def array_sha256(array: NDArray[Any]) -> str:
 def _refuse_other_format(folder: Path) -> None:
     """Before the digests, since a newer format may have other files."""
     try:
-        version = json.loads((folder / "config.json").read_bytes())["protozoo"]["format_version"]
+        version = read_config(folder)["protozoo"]["format_version"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # the checks that follow say what is wrong with it
     if version != FORMAT_VERSION:
@@ -99,7 +98,7 @@ class Bundle:
             if name not in sha256:
                 raise BundleError(f"{folder / SUMS} is damaged: it does not list {name}")
         try:
-            config = json.loads((folder / "config.json").read_bytes())
+            config = read_config(folder)
             record = config["protozoo"]
             _ = record["format_version"]
         except (ValueError, KeyError, TypeError) as error:
@@ -107,16 +106,14 @@ class Bundle:
         try:
             prototypes = _read_prototypes(folder, config)
             offsets = _read_offsets(folder, config)
-            if record["weights"]["sha256"] != sha256[record["weights"]["file"]]:
+            if record["weights"]["sha256"] != sha256["model.safetensors"]:
                 raise BundleError(f"{folder}: config.json names another digest for model.safetensors than SHA256SUMS")
             preprocessing = Preprocessing.from_pretrained_cfg(config["pretrained_cfg"])
-            temperature = float(record["temperature"])
             _check_record(config)
             _check_onnx(config, sha256)
+            _check_agreement(folder, config)
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"{folder / 'config.json'} is incomplete: {error!r}") from error
-        if not (math.isfinite(temperature) and temperature > 0):
-            raise BundleError(f"{folder / 'config.json'}: the temperature must be positive, it is {temperature}")
         bundle = cls(folder, config, sha256, preprocessing, prototypes, offsets)
         _ = bundle.golden  # read now, so that a bundle that opens is whole
         return bundle
@@ -191,6 +188,24 @@ def _check_record(config: Mapping[str, Any]) -> None:
     for row in record["open_set"]["thresholds"]:
         if not (0 < row["fpr"] < 1 and -1 <= row["cosine"] <= 1):
             raise ValueError(f"open_set threshold {row!r} is out of range")
+
+
+def _check_agreement(folder: Path, config: Mapping[str, Any]) -> None:
+    """What stands in more than one place must say the same: readers take it from this one or that."""
+    args, classes = config.get("model_args", {}), config["num_classes"]
+    temperature = float(config["protozoo"]["temperature"])
+    if not isinstance(args, Mapping):
+        raise TypeError(f"model_args {args!r} must map names to values")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise BundleError(f"{folder / 'config.json'}: the temperature must be positive, it is {temperature}")
+    if (found := args.get("num_classes", classes)) != classes:
+        raise BundleError(f"{folder / 'config.json'}: num_classes is {classes}, and {found} in model_args")
+    beside = config["protozoo"]["prototypes"]["tensor"].rpartition(".")[0] + ".temperature"
+    with safe_open(folder / "model.safetensors", framework="numpy") as tensors:
+        of_weights = tensors.get_tensor(beside).item() if beside in tensors.keys() else temperature  # noqa: SIM118
+    for where, found in (("model_args", args.get("temperature", temperature)), ("model.safetensors", of_weights)):
+        if not math.isclose(found, temperature, rel_tol=1e-6):  # the weights have it in float32
+            raise BundleError(f"{folder / 'config.json'}: the temperature is {temperature}, and {found} in {where}")
 
 
 def _onnx_rows(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from zoo.bundle.sums import SUMS
 from zoo.errors import BundleError
@@ -13,6 +14,19 @@ _PICKLES = (".bin", ".pth", ".pt", ".ckpt", ".pkl", ".pickle")
 _WEIGHTS = "model.safetensors"
 FOLDED_FROM = "folded_from"
 """What the config.json of a plain model of timm's says, beside timm's schema, where protozoo has made it."""
+
+
+def read_config(folder: Path) -> Any:
+    """The JSON of ``config.json``, which may be of a stranger.
+
+    Raises:
+        OSError: there is no such file.
+        ValueError: it is not JSON.
+    """
+    try:
+        return json.loads((folder / "config.json").read_bytes())
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def not_a_bundle(where: str, names: Iterable[str]) -> BundleError:
@@ -38,7 +52,7 @@ def refuse_foreign(folder: Path) -> None:
     """
     if not (folder / SUMS).is_file():
         raise not_a_bundle(str(folder), (file.name for file in folder.iterdir()))
-    if source := _folded_from(folder / "config.json"):
+    if source := _folded_from(folder):
         raise BundleError(
             f"{folder} is a plain model of timm's, folded from {source}, and no bundle: load it by "
             f"timm.create_model('local-dir:{folder}', pretrained=True), or give the bundle that it was folded from"
@@ -48,11 +62,10 @@ def refuse_foreign(folder: Path) -> None:
         raise BundleError(f"{weights} is a pickle and not safetensors, and is never loaded: export the model again")
 
 
-def _folded_from(path: Path) -> str | None:
+def _folded_from(folder: Path) -> str | None:
     """The name of the bundle that a plain model was folded from; None where it is none, or cannot be read here."""
     try:
-        config = json.loads(path.read_bytes())
-        return str(config[FOLDED_FROM]["name"])
+        return str(read_config(folder)[FOLDED_FROM]["name"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -39,18 +39,35 @@ def download(spec: str) -> Path:
 
 def is_cached(spec: str) -> bool:
     """Whether every file of the bundle ``owner/name[@revision]`` is in the Hub's cache."""
-    sums = _cached(*_split(spec))
     try:
+        sums = _cached(*_split(spec))
         return sums is not None and not _missing(sums)
     except BundleError:
         return False
 
 
+def repository_id(text: str) -> str:
+    """``owner/name`` of what a user types, with or without ``hf-hub:``.
+
+    Raises:
+        BundleError: no model on the Hub can have that name.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id  # type: ignore[attr-defined]
+
+    name = text.removeprefix(PREFIX)
+    try:
+        if not re.fullmatch(r"[^/@]+/[^/@]+", name):
+            raise BundleError(f"{text!r} does not name a model of the Hub: give owner/name")
+        validate_repo_id(name)
+    except HFValidationError as error:
+        raise BundleError(f"{text!r} does not name a model of the Hub: {' '.join(str(error).split())}") from error
+    return name
+
+
 def _split(spec: str) -> tuple[str, str]:
     repo, _, revision = spec.partition("@")
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", repo):
-        raise BundleError(f"{PREFIX}{spec} is not a repository of the Hub: give {PREFIX}owner/name[@revision]")
-    return repo, revision or "main"
+    return repository_id(repo), revision or "main"
 
 
 def _cached(repo: str, revision: str) -> Path | None:

@@ -49,8 +49,8 @@ def open_rgb(file: str | os.PathLike[str] | IO[bytes], name: str) -> Image.Image
             return to_rgb(image)
     except FileNotFoundError as error:
         raise ImageError(f"{name}: no such file") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        # Pillow's parsers raise SyntaxError and ValueError too on damaged files.
+    except (OSError, RuntimeError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        # Pillow's parsers raise SyntaxError, ValueError and (AVIF, DDS) RuntimeError too on damaged files.
         raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error
 
 
