@@ -162,7 +162,8 @@ def _build_gradients(
     size = recipe.micro_batch_size
     if size is None or size * ranks.count >= recipe.batch_size:
         return at_once(forward, objective, accelerator)
-    return in_parts(forward, recipe.objective, objective, accelerator, size, ranks.group)
+    group = ranks.group if recipe.negatives == "global" else None
+    return in_parts(forward, recipe.objective, objective, accelerator, size, group)
 
 
 def _parameter_groups(model: PrototypeModel, recipe: Recipe) -> list[dict[str, Any]]:

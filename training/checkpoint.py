@@ -97,7 +97,12 @@ def _pack(state: State, progress: Progress) -> bytes:
         for name, value in values.items():
             target = tensors if isinstance(value, Tensor) else scalars
             target[f"optimizer.{index}.{name}"] = value
-    metadata = {"progress": json.dumps(asdict(progress)), "optimizer": json.dumps(scalars)}
+    groups: list[dict[str, Any]] = []
+    for index, group in enumerate(state.optimizer.state_dict()["param_groups"]):
+        tensors |= {f"group.{index}.{name}": value for name, value in group.items() if isinstance(value, Tensor)}
+        groups.append({name: value for name, value in group.items() if isinstance(value, (bool, int, float))})
+    metadata = {name: json.dumps(value) for name, value in (("optimizer", scalars), ("groups", groups))}
+    metadata["progress"] = json.dumps(asdict(progress))
     # safetensors stores dense tensors only, channels_last weights among them are not.
     return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata)
 
@@ -109,14 +114,28 @@ def _unpack(path: Path, state: State) -> Progress:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         state.model.load_state_dict(dict(_under("model.", tensors)))
         state.objective.load_state_dict(dict(_under("objective.", tensors)))
-        # The hyper-parameters are the recipe's, which the run has checked to be the same.
-        groups = state.optimizer.state_dict()["param_groups"]
+        # The hyper-parameters are the recipe's, which the run has checked to be the same; what else is there, such as
+        # LAMB's and Adan's count of steps, came with the training.
+        fresh = state.optimizer.state_dict()["param_groups"]
+        kept = json.loads(metadata["groups"]) if "groups" in metadata else [{}] * len(fresh)  # of before
+        groups = [
+            {**kept[index], **dict(_under(f"group.{index}.", tensors)), **group} for index, group in enumerate(fresh)
+        ]
         state.optimizer.load_state_dict({"state": _optimizer_state(tensors, metadata), "param_groups": groups})
+        _lay_out_as_parameters(state.optimizer)
         fields = json.loads(metadata["progress"])
         return Progress(**{**fields, "history": tuple(fields["history"])})
     except (SafetensorError, RuntimeError, OSError, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise ProtozooError(f"{path} cannot be resumed from ({reason}): remove the run's folder") from error
+
+
+def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
+    """In the order in memory that the state had: norms of it, such as LAMB's, round by that order."""
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from tqdm import tqdm
@@ -114,6 +115,8 @@ class Training:
         )
         for step, (images, labels) in enumerate(batches, progress.step + 1):
             rate = parts.set_learning_rate(progress.epoch * self.steps + step - 1)
+            # For layers that draw, dropout and stochastic depth: no state of theirs needs to be kept.
+            torch.manual_seed(_seed(self.recipe.seed, progress.epoch, step, ranks.index))
             parts.optimizer.zero_grad()
             inputs = images.double() if self.recipe.precision == "fp64" else images
             total += parts.gradients(inputs, labels).double()
@@ -190,6 +193,10 @@ class Training:
         raise StoppedError(
             f"stopped, and saved in {self.run.path}: the same command goes on", stop.signal_number or signal.SIGTERM
         )
+
+
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
 
 
 def _describe(row: dict[str, Any], epochs: int) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from training.evaluation import run_model
 from training.pretrained import open_pretrained
-from training.readout import Prior, bayes_offsets
+from training.readout import Prior, bayes_scores
 from training.record import long_tail_record
 from zoo.errors import ProtozooError
 
@@ -18,7 +18,7 @@ def record_readout(name_or_path: str, data: str, *, prior: Prior, device: str) -
     Args:
         name_or_path: bundle (folder, zoo name or hf-hub:owner/name) or folder of a finished run.
         data: what it was trained on, as for :func:`training.data.load_data`; long-tailed where that was.
-        prior: see :func:`training.readout.bayes_offsets`.
+        prior: see :func:`training.readout.bayes_scores`.
         device: of torch.
 
     Returns:
@@ -34,8 +34,7 @@ def record_readout(name_or_path: str, data: str, *, prior: Prior, device: str) -
     model, images = pretrained.to(device), pretrained.load(data)
     images.check_classes(pretrained.labels, pretrained.name)
     train, test = (run_model(model, split, pretrained.preprocessing) for split in (images.train, images.test))
-    offsets = bayes_offsets(train.logits, train.labels, objective, prior=prior)
-    answers = replace(test, logits=test.logits + offsets)
+    answers = replace(test, logits=bayes_scores(test.logits, train.logits, train.labels, objective, prior=prior))
     return {
         "model": pretrained.name,
         "data": images.name,

@@ -9,10 +9,9 @@ from training.build import Parts
 from training.data import ImageData
 from training.evaluation import Outputs, run_model
 from training.metrics import neural_collapse
-from training.model_prototypes import prototypes_of, set_class_means
+from training.model_prototypes import check_finite, prototypes_of, set_class_means
 from training.recipe import Recipe
 from zoo.bundle import Preprocessing
-from zoo.errors import ProtozooError
 
 
 def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Preprocessing, epoch: int) -> dict[str, Any]:
@@ -32,10 +31,7 @@ def snapshot(parts: Parts, recipe: Recipe, data: ImageData, preprocessing: Prepr
             if recipe.prototype_kind == "class_means":
                 set_class_means(parts.model, data, preprocessing)
             outputs = run_model(parts.model, data.test, preprocessing)
-        if not outputs.embeddings.isfinite().all():
-            raise ProtozooError(
-                f"the embeddings after epoch {epoch} are not finite: lower --lr or raise --temperature in a new run"
-            )
+        check_finite(outputs)
         row["test_accuracy"] = outputs.accuracy()
         if collapse_due:
             row |= _collapse("test", parts, outputs)

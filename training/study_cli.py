@@ -49,7 +49,8 @@ def study(
     """Train and evaluate all that GRID asks for, a YAML file or a grid of the package, and test its claims.
 
     The grids of the package are 'cpu' and 'gpu' (the papers' claims, with ResNet-9 or ResNet-18), 'long_tail'
-    (prototypes with wider angles for rare classes) and 'digits' (some minutes).
+    (prototypes with wider angles for rare classes), 'heads' (why a head must be signed; half an hour without any file)
+    and 'digits' (some minutes).
 
     Every training has its folder in OUT. The same command goes on where it was stopped: what is finished is never done
     again, and a training that was begun resumes; a run of another recipe there is refused. What needs data that are not

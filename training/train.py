@@ -61,6 +61,7 @@ def train(
         return run.read_result()
     preprocessing = preprocessing_of(recipe)
     images = load_data(data, preprocessing, on_bad_image=options.on_bad_image, storage=options.storage)
+    images.check_test()
     images = with_long_tail(images, recipe.imbalance, seed=recipe.seed)
     images = with_shots(images, recipe.shots, seed=recipe.seed)
     foreign = load_foreign(options.foreign, preprocessing)

@@ -32,8 +32,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two epochs on long-tailed digits, read out by Bayes' rule."""
     out = tmp_path_factory.mktemp("runs") / "long-tailed"
     overrides = {"epochs": 2, "warmup_epochs": 0.5, "readout": "bayes", "readout_prior": "uniform", "imbalance": 0.1}
-    recipe = load_recipe("nonl_digits", overrides)
-    train(recipe, "digits", out, name="nonl_digits", command="protozoo train nonl_digits", say=lambda line: None)
+    recipe = load_recipe("ntce_digits", overrides)
+    train(recipe, "digits", out, name="ntce_digits", command="protozoo train ntce_digits", say=lambda line: None)
     return out
 
 
@@ -147,3 +147,8 @@ def test_logits_of_other_offsets_are_found(copy: Path) -> None:
     edit_config(copy, lambda config: config["protozoo"]["onnx"][0].update(sha256=digest))
     with pytest.raises(BundleError, match=r"model\.onnx: the logits differ by 1\.0e\+00 from cosines / temperature"):
         verify_bundle(Bundle.open(copy))
+
+
+def test_nonl_has_no_offsets_for_equally_frequent_classes() -> None:
+    with pytest.raises(RecipeError, match="its logits are odds: train with ntce, or leave readout_prior = uniform out"):
+        load_recipe("nonl_digits", {"readout": "bayes", "readout_prior": "uniform"})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from tests.training.runs import Start, assert_same_weights, result_of
+from training.build import _build_gradients, build_model
 from training.gradients import at_once, in_parts
 from training.losses import cross_entropy, nonl, normface, ntce
 from training.objectives import OfLogits
@@ -45,6 +47,19 @@ def test_parts_give_loss_and_gradients_of_the_whole_batch(name: str, size: int) 
     torch.testing.assert_close(value, expected, rtol=0, atol=1e-12)
     for parameter, wanted in zip(other.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, wanted.grad, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("negatives", ["local", "global"])
+def test_micro_batches_have_the_negatives_that_the_recipe_asks_for(
+    negatives: str, tiny: Callable[..., Recipe], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[object] = []
+    monkeypatch.setattr("training.build.in_parts", lambda *arguments: given.append(arguments[-1]))
+    ranks = SimpleNamespace(group="all ranks", count=2)
+    recipe = tiny(negatives=negatives, micro_batch_size=4)
+    model = build_model(recipe, torch.ones(3))
+    _build_gradients(recipe, model, OBJECTIVES["nonl"], Accelerator(cpu=True), ranks)  # type: ignore[arg-type]
+    assert given == [{"local": None, "global": "all ranks"}[negatives]]
 
 
 def test_a_recipe_may_ask_for_micro_batches(start: Start, tiny: Callable[..., Recipe], tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from training import losses
-from training.readout import bayes_offsets
+from training.readout import bayes_offsets, bayes_scores
 
 CLASSES = 4
 
@@ -19,8 +19,7 @@ def make_outputs(samples: int = 30) -> tuple[Tensor, Tensor]:
     return logits, torch.randint(0, CLASSES, (samples,), generator=generator)
 
 
-@pytest.mark.parametrize("prior", ["training", "uniform"])
-@pytest.mark.parametrize("objective", ["ntce", "nonl"])
+@pytest.mark.parametrize(("objective", "prior"), [("ntce", "training"), ("ntce", "uniform"), ("nonl", "training")])
 def test_offsets_are_log_priors_less_log_denominators(objective: str, prior: str) -> None:
     logits, labels = make_outputs()
     labels[3] = -1
@@ -44,13 +43,14 @@ def test_shifting_a_class_leaves_objective_and_answer_as_they_were_but_moves_the
     assert not torch.equal(shifted.argmax(1), logits.argmax(1))
 
 
+@pytest.mark.parametrize("prior", ["training", "uniform"])
 @pytest.mark.parametrize("loss", [losses.ntce, losses.nonl], ids=["ntce", "nonl"])
-def test_a_model_at_the_objectives_minimum_is_read_out_as_the_true_posterior(loss) -> None:
-    """Three kinds of image, each of two classes with unequal shares: free logits find the likelihoods."""
-    counts = torch.tensor([[60, 6, 4], [10, 30, 10]])  # class by kind: classes of 70 and 50 images
+def test_a_model_at_the_objectives_minimum_is_read_out_as_the_true_posterior(loss, prior) -> None:
+    """Three kinds of image, each of three classes with unequal shares: free logits find the likelihoods."""
+    counts = torch.tensor([[60, 31, 9], [2, 20, 8], [1, 4, 10]])  # class by kind: classes of 100, 30 and 15 images
     kinds = torch.cat([torch.arange(3).repeat_interleave(row) for row in counts])
-    labels = torch.arange(2).repeat_interleave(counts.sum(1))
-    table = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True)
+    labels = torch.arange(3).repeat_interleave(counts.sum(1))
+    table = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
     optimizer = torch.optim.LBFGS([table], max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
@@ -61,11 +61,19 @@ def test_a_model_at_the_objectives_minimum_is_read_out_as_the_true_posterior(los
 
     optimizer.step(closure)
     logits = table.detach()
-    posterior = (logits + bayes_offsets(logits[kinds], labels, loss.__name__)).double()
-    if loss is losses.ntce:
-        expected = (counts / counts.sum(0)).T.double()
-        torch.testing.assert_close(F.softmax(posterior, dim=1), expected, rtol=0, atol=1e-4)
-    assert posterior.argmax(1).tolist() == counts.argmax(0).tolist()
+    scores = bayes_scores(logits, logits[kinds], labels, loss.__name__, prior=prior)
+    joint = counts.double() if prior == "training" else counts / counts.sum(1, keepdim=True).double()
+    posterior = joint / joint.sum(0)
+    torch.testing.assert_close(F.softmax(scores, dim=1), posterior.T, rtol=0, atol=1e-4)
+    if (loss, prior) != (losses.nonl, "uniform"):
+        offsets = bayes_offsets(logits[kinds], labels, loss.__name__, prior=prior)
+        assert (logits + offsets).argmax(1).tolist() == posterior.argmax(0).tolist()
+
+
+def test_no_offsets_read_nonl_out_for_equally_frequent_classes() -> None:
+    logits, labels = make_outputs()
+    with pytest.raises(ValueError, match="its logits are odds: take bayes_scores, or train with NTCE"):
+        bayes_offsets(logits, labels, "nonl", prior="uniform")
 
 
 def test_a_collapsed_balanced_set_needs_no_offsets() -> None:

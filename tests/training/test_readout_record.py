@@ -48,11 +48,13 @@ def test_training_frequencies_are_what_the_run_has_measured_and_equal_ones_leave
     train_outputs = run_model(opened.model, images.train, opened.preprocessing)
     test_outputs = run_model(opened.model, images.test, opened.preprocessing)
     logits, labels = train_outputs.logits.double(), train_outputs.labels
-    offsets = []
+    shares = []
     for column in range(logits.shape[1]):
         others = logits[:, column] if objective == "ntce" else logits[labels != column, column]
-        offsets.append(-torch.log(torch.exp(others).sum()))
-    answers = (test_outputs.logits + torch.stack(offsets)).argmax(1)
+        ratio = test_outputs.logits[:, column].double().exp() / others.exp().sum()
+        count = (labels == column).sum()
+        shares.append(ratio if objective == "ntce" else count * ratio / (1 + count * ratio) / count)
+    answers = torch.stack(shares, 1).argmax(1)
     expected = float((answers == test_outputs.labels).double().mean())
     assert record_readout(str(run), str(colours), prior="uniform", device="cpu")["test_accuracy"] == expected
 

@@ -75,7 +75,11 @@ def test_stopped_within_an_epoch_and_resumed_is_bit_for_bit_undisturbed(
     assert_same_weights(tmp_path / "run", undisturbed)
 
 
-@pytest.mark.parametrize(("optimizer", "momentum"), [("sgd", 0.9), ("momentum", 0.0), ("adamw", 0.9)])
+@pytest.mark.parametrize(
+    ("optimizer", "momentum"),
+    # LAMB and Adan count their steps beside the hyper-parameters.
+    [("sgd", 0.9), ("momentum", 0.0), ("adamw", 0.9), ("lamb", 0.9), ("adan", 0.9)],
+)
 def test_state_of_other_optimizers_is_resumed_bit_for_bit(
     start: Start,
     tiny: Callable[..., Recipe],
@@ -87,6 +91,24 @@ def test_state_of_other_optimizers_is_resumed_bit_for_bit(
     recipe = tiny(optimizer=optimizer, momentum=momentum, epochs=2)
     start(recipe, tmp_path / "undisturbed")
     start_and_stop(recipe, tmp_path / "run", after=1)
+    start(recipe, tmp_path / "run")
+    assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+
+
+def test_layers_that_draw_random_numbers_are_resumed_bit_for_bit(
+    start: Start,
+    tiny: Callable[..., Recipe],
+    tmp_path: Path,
+    start_and_stop: StartAndStop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Dropout, whose numbers are of the global generator.
+    monkeypatch.setattr("training.build.model_args", lambda recipe: {"embed_dim": 8, "drop_rate": 0.5})
+    recipe = tiny(epochs=2)
+    start(recipe, tmp_path / "undisturbed")
+    torch.rand(7)
+    start_and_stop(recipe, tmp_path / "run", after=1)
+    torch.rand(11)
     start(recipe, tmp_path / "run")
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
 
@@ -265,11 +287,12 @@ def test_loss_that_is_no_number_ends_in_one_clear_error_and_keeps_the_checkpoint
     assert_same_weights(tmp_path / "run", undisturbed)
 
 
+@pytest.mark.parametrize("objective", ["nonl", "scl"])  # of learned prototypes, and of class means
 def test_embeddings_that_are_no_numbers_after_the_last_step_end_in_one_clear_error(
-    start: Start, tiny: Callable[..., Recipe], tmp_path: Path
+    start: Start, tiny: Callable[..., Recipe], tmp_path: Path, objective: str
 ) -> None:
-    recipe = tiny(epochs=1, warmup_epochs=0, batch_size=60, optimizer="sgd", lr=1e38)
-    with pytest.raises(ProtozooError, match="the embeddings after epoch 1 are not finite: lower --lr") as caught:
+    recipe = tiny(objective=objective, epochs=1, warmup_epochs=0, batch_size=60, optimizer="sgd", lr=1e38)
+    with pytest.raises(ProtozooError, match="diverged, embeddings are not finite: lower --lr") as caught:
         start(recipe, tmp_path / "run")
     assert "\n" not in str(caught.value)
 

@@ -101,6 +101,19 @@ class ImageData:
     test: Split | StoredSplit
     skipped: tuple[str, ...] = ()
 
+    def check_test(self) -> None:
+        """Refuse, before the work, what nothing can be measured on.
+
+        Raises:
+            DataError: the test split has images of one class alone.
+        """
+        present = np.unique(self.test.labels)
+        if len(present) < 2:
+            raise DataError(
+                f"{self.name}: the test split has images of {self.classes[present[0]]} alone, and what is measured is "
+                "between classes: give it images of two at least"
+            )
+
     def check_classes(self, labels: tuple[str, ...], model: str) -> None:
         """Refuse to be measured by a model of other classes.
 

@@ -160,6 +160,11 @@ class Recipe(BaseModel):
         columns = self.objective in ("ntce", "nonl")
         if self.readout == "bayes" and not columns:
             raise ValueError(f"{self.objective} compares classes as it is; readout = bayes is for ntce and nonl")
+        if (self.readout, self.readout_prior, self.objective) == ("bayes", "uniform", "nonl"):
+            raise ValueError(
+                "no offsets read nonl out for equally frequent classes, for its logits are odds: train with ntce, or "
+                "leave readout_prior = uniform out"
+            )
         if self.denominators == "running" and not columns:
             raise ValueError(
                 f"{self.objective} has no column denominators; denominators = running is for ntce and nonl"

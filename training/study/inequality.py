@@ -183,9 +183,11 @@ def _parts(node: ast.expr, text: str) -> Sequence[ast.expr]:
             keywords=[],
         ) if generator in GENERATORS:
             return ()
-        case ast.Call(func=ast.Name(id=name), keywords=[]) if name in _FUNCTIONS and node.args:
+        case ast.Call(func=ast.Name(id=name), keywords=[], args=[_, *others]) if name in _FUNCTIONS and bool(
+            others
+        ) == (name != "abs"):
             return node.args
     raise ProtozooError(
         f"the test {text!r} has {ast.unparse(node)!r}, which is neither a number, mean(METRIC, CELL), "
-        f"largest_cosine(GENERATOR, K, d) of {' or '.join(GENERATORS)}, + - * / nor one of {', '.join(_FUNCTIONS)}"
+        f"largest_cosine(GENERATOR, K, d) of {' or '.join(GENERATORS)}, + - * /, abs of one nor min or max of several"
     )

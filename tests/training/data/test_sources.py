@@ -304,6 +304,13 @@ def test_label_that_is_missing_is_refused(
     refused(tmp_path, preprocessing, str(tmp_path), "training split has the label -1", "3 classes")
 
 
+def test_a_test_split_of_one_class_is_no_measure(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1, 2], names=NAMES)
+    write_parquet(tmp_path / "test.parquet", [1, 1], names=NAMES)
+    with pytest.raises(DataError, match=f"the test split has images of {NAMES[1]} alone"):
+        load_data(str(tmp_path), preprocessing).check_test()
+
+
 def test_file_that_is_not_parquet_is_named(tmp_path: Path, preprocessing: Preprocessing) -> None:
     pointer = tmp_path / "test.parquet"
     write_parquet(tmp_path / "train.parquet", [0, 1])

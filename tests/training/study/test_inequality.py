@@ -53,6 +53,12 @@ def test_a_quantity_may_be_computed_of_metrics_seed_by_seed() -> None:
     assert by_seed(("a", "d.a"), {"a": seeds(3, 4)}) == seeds(3, 4)
 
 
+@pytest.mark.parametrize("call", ["abs(1, 2)", "abs()", "min(1)", "max()"])
+def test_a_function_takes_as_many_numbers_as_it_needs(call: str) -> None:
+    with pytest.raises(ProtozooError, match="abs of one nor min or max of several"):
+        parse_test(f"{call} > mean(accuracy, d.a)")
+
+
 def test_prototypes_without_a_training_have_cosines_and_no_cell() -> None:
     test = parse_test("largest_cosine(equidistributed, 8, 4) - largest_cosine(simplex_etf, 4, 3) > 0.3")
     # A cross-polytope's largest cosine is 0, that of a simplex of four -1/3.
