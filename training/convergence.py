@@ -21,8 +21,10 @@ Over = Literal["step", "epoch"]
 SHARE = 0.95
 """Of the way from no collapse at all to exact collapse."""
 
-# In the table's order; names are those of NeuralCollapse.
+# In the table's order; names are those of NeuralCollapse. The first column is called "instance alignment" there, but
+# the columns are in the order of Figure 2, where that panel is the distance to the prototype: both are measured.
 METRICS = {
+    "weight_instance_alignment": "weight-instance alignment",
     "instance_alignment": "instance alignment",
     "weight_alignment": "weight alignment",
     "weight_erank": "weight erank",
@@ -88,7 +90,8 @@ def reached(
     Source: Table 7 of "Neural Collapse by Design" (arXiv 2605.20302): "the earliest iteration where the
     exponentially-weighted moving average enters and remains within a metric-specific tolerance around the 95 % NC
     threshold". The weight and the tolerances are not in the paper: here there is no tolerance, and no smoothing unless
-    it is asked for.
+    it is asked for. Part (II) of the table is over the iteration at which cross-entropy has "converged", which without
+    a tolerance is its last.
     """
     sign = 1 if metric in _RISING else -1
     values = smoothed([value for _, value in points], smoothing)

@@ -3,16 +3,19 @@
 The rule: a test's margin is the side that is to be larger, less the other. The margin's standard error is what moving
 each mean by its own standard error (deviation over seeds / sqrt of their number) changes in it, added in quadrature;
 the margin's 95 % interval is as many standard errors to either side as Student's t says, with Welch and Satterthwaite's
-degrees of freedom. The claim *holds* where the interval lies above zero, *does not hold here* where it lies below, and
-is *undecided* where zero is in it. Where a cell has one seed its deviation is not known: by what error there is, the
-claim *holds with one seed* or *does not hold with one seed*.
+degrees of freedom. What is known only to lie between two evaluations widens it by what any value between them would
+change. The claim *holds* where the interval lies above zero, *does not hold here* where it lies below, and is
+*undecided* where zero is in it. Where a cell has one seed its deviation is not known: by what error there is, the claim
+*holds with one seed* or *does not hold with one seed*.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from itertools import product
 from statistics import mean, stdev
+from types import MappingProxyType
 from typing import Any
 
 from scipy.special import stdtrit
@@ -30,18 +33,24 @@ VERDICTS = (
 )
 
 
-def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> dict[str, Any]:
+def judge(
+    test: Inequality,
+    seeds: Mapping[Quantity, Mapping[int, float]],
+    least: Mapping[Quantity, float] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Whether a test holds.
 
     Args:
         test: of :func:`training.study.inequality.parse_test`.
         seeds: of each quantity its value by seed, not empty.
+        least: of quantities whose values are upper bounds, what their mean is at least.
 
     Returns:
         "verdict" (of ``VERDICTS``; "with one seed" where a cell has no more, "not tested" where a denominator is zero),
         "because", "margin", "margin_error" and "margin_interval" (its standard error and 95 % interval; None where no
-        cell has two seeds), and "ours", of each quantity its "metric", "cell", "mean", "std" (None of one seed) and
-        "seeds" (0 of prototypes without a training, whose "cell" says how they are made).
+        cell has two seeds, but for what ``least`` leaves open), and "ours", of each quantity its "metric", "cell",
+        "mean", "std" (None of one seed) and "seeds" (0 of prototypes without a training, whose "cell" says how they
+        are made).
     """
     ours = [_summary(quantity, seeds[quantity]) for quantity in quantities_of(test)]
     alone = any(row["seeds"] == 1 for row in ours)
@@ -51,11 +60,14 @@ def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> di
     try:
         margin = test.margin(means)
         error, half = _uncertainty(test, means, spread) if spread else (None, 0.0)
+        corners = product(*((means[quantity], least[quantity]) for quantity in least))
+        margins = [test.margin({**means, **dict(zip(least, corner, strict=True))}) for corner in corners]
     except ZeroDivisionError:
         return {"verdict": "not tested", "because": "a denominator is zero", "ours": ours}
-    interval = None if error is None else [margin - half, margin + half]
+    low, high = min(margins) - half, max(margins) + half
+    interval = None if error is None and not least else [low, high]
     return {
-        "verdict": _verdict(test.met(means), sure=not half or abs(margin) > half, alone=alone),
+        "verdict": _verdict(low, high, met=test.met(means), alone=alone),
         "because": _because(margin, interval, alone=alone),
         "margin": margin,
         "margin_error": error,
@@ -64,8 +76,9 @@ def judge(test: Inequality, seeds: Mapping[Quantity, Mapping[int, float]]) -> di
     }
 
 
-def _verdict(met: bool, *, sure: bool, alone: bool) -> str:
-    if not sure:
+def _verdict(low: float, high: float, *, met: bool, alone: bool) -> str:
+    # An interval of no width at zero is what >= and <= are about.
+    if low <= 0 <= high and not (met and low == high):
         return "undecided"
     if alone:
         return "holds with one seed" if met else "does not hold with one seed"

@@ -252,6 +252,19 @@ def _cells(block: Block, grid: Grid) -> Sequence[Cell]:
     ]
 
 
+def _check_convergence(cell: Cell, cells: Sequence[Cell]) -> None:
+    """Each run alone chooses images that it has logged: a baseline's must be the same."""
+    for name, evaluation in cell.evaluations.items():
+        if isinstance(evaluation, ConvergenceEvaluation) and evaluation.images is None:
+            baseline = next(one for one in cells if one.name == f"{cell.data}.{evaluation.baseline}")
+            logged = [one.load(one.seeds[0]).collapse_images for one in (cell, baseline)]
+            if logged[0] != logged[1]:
+                raise ProtozooError(
+                    f"{cell.name}: {name} is against {baseline.name}, which has collapse_images {logged[1]} and not "
+                    f"{logged[0]}: give the evaluation images, train or test"
+                )
+
+
 def _check(grid: Grid, cells: Sequence[Cell], *, written: Iterable[str]) -> None:
     evaluated = {cell.name: cell.evaluations for cell in cells}
     names = set(evaluated)
@@ -271,6 +284,7 @@ def _check(grid: Grid, cells: Sequence[Cell], *, written: Iterable[str]) -> None
                 raise ProtozooError(
                     f"{cell.name}: {name} is against {cell.data}.{baseline}, and no cell of that name has it too"
                 )
+        _check_convergence(cell, cells)
     for claim in grid.claims:
         if (claim.test is None) == (claim.not_tested is None):
             raise ProtozooError(f"{claim.claim!r}: give either test or not_tested")

@@ -4,7 +4,8 @@ A test compares two expressions, for example ``mean(accuracy, cifar10.nonl) - me
 ``mean(METRIC, CELL)`` over the seeds of a cell, ``largest_cosine(GENERATOR, K, d)`` of prototypes without a training,
 ``+ - * /``, ``abs``, ``min`` and ``max``, and one of ``> >= < <=``. Instead of METRIC there may be ``+ - * /`` of
 metrics and numbers, of which each seed has its value: ``mean(fixed_seconds / linear_seconds, CELL)`` is not disturbed
-by a seed that ran on a slower machine.
+by a seed that ran on a slower machine, and two measurements of the same networks are compared so, ``mean(fixed -
+linear, CELL) > 0``, for they are not independent.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""What a log can tell of how soon a value was reached: nothing before its first evaluation."""
+"""What a log can tell of how soon a value was reached: no more than between which two evaluations."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 from statistics import mean
 
 from training.convergence import METRICS
@@ -46,31 +45,33 @@ def _by_first(value: float, first: float | None) -> bool:
     return first is not None and value <= 1.01 * first and value < 100
 
 
-def unresolved(test: Inequality, seeds: Smallest, smallest: Smallest) -> str | None:
-    """Why the logs cannot decide a test; None where they can.
-
-    They cannot where what was reached by the first evaluation may have been reached so much sooner that it would turn
-    the answer.
+def least_means(seeds: Smallest, smallest: Smallest) -> dict[Quantity, float]:
+    """Of shares of a training what their mean is at least: an evaluation says no more than that it came since the last.
 
     Args:
-        test: of :func:`training.study.inequality.parse_test`.
         seeds: of each quantity its value by seed.
         smallest: of those that are shares of a training.
     """
-    quantities = quantities_of(test)
-    shares = [quantity for quantity in quantities if quantity in smallest]
-    computed = [quantity for quantity in quantities if quantity not in smallest]
+    return {
+        quantity: mean(_least(value, smallest[quantity].get(seed)) for seed, value in values.items())
+        for quantity, values in seeds.items()
+        if quantity in smallest
+    }
+
+
+def _least(value: float, first: float | None) -> float:
+    # What was not reached counts as 100, and is no bound.
+    return value if first is None or value >= 100 else max(0.0, value - first)
+
+
+def unresolved(test: Inequality, smallest: Smallest) -> str | None:
+    """Why shares of a training cannot decide a test; None where they can.
+
+    Args:
+        test: of :func:`training.study.inequality.parse_test`.
+        smallest: of the quantities that are shares of a training.
+    """
+    computed = [quantity for quantity in quantities_of(test) if quantity not in smallest]
     if any((metric, quantity[1]) in smallest for quantity in computed for metric in metrics_of(quantity)):
-        return "it computes with shares of a training, which may be bounds"
-    means = {quantity: mean(values.values()) for quantity, values in seeds.items()}
-    ranges = [(means[quantity], _least(seeds[quantity], smallest[quantity])) for quantity in shares]
-    answers = {test.met({**means, **dict(zip(shares, values, strict=True))}) for values in product(*ranges)}
-    if len(answers) == 1:
-        return None
-    first = min(mean(smallest[quantity].values()) for quantity in shares)
-    return f"the first evaluation is at {first:.1f} % of the training"
-
-
-def _least(values: Mapping[int, float], smallest: Mapping[int, float]) -> float:
-    """The mean, had every seed that came there by its first evaluation come there at once."""
-    return mean(0 if _by_first(value, smallest.get(seed)) else value for seed, value in values.items())
+        return "it computes with shares of a training, which are known only to lie between two evaluations"
+    return None

@@ -21,7 +21,7 @@ from training.study.grid import (
     ReadoutEvaluation,
 )
 from training.study.inequality import Quantity, by_seed, metrics_of, parse_test, quantities_of
-from training.study.resolution import Smallest, at_most, smallest_shares, unresolved
+from training.study.resolution import Smallest, at_most, least_means, smallest_shares, unresolved
 
 RULE = (
     "A claim is an inequality, its margin by how much it is met. It holds where the margin's 95 % interval lies above "
@@ -30,8 +30,8 @@ RULE = (
     "what moving each mean by its own standard error over the seeds changes in it, added in quadrature. Two seeds make "
     "it wide: some four to thirteen standard errors to either side, where three make it under four and a half. Where a "
     "cell has one seed its deviation is not known, and a claim holds or does not hold *with one seed*: more may turn "
-    "it. A share of a training with ≤ was reached by the first evaluation; a claim that a smaller one would turn is "
-    "not tested."
+    "it. When a training has come to a value is known only to lie between two evaluations, and the interval is as much "
+    "wider; with ≤ it was by the first."
 )
 
 ByCell = dict[str, dict[str, dict[int, float]]]
@@ -220,12 +220,14 @@ def _judged(claim: Claim, by_cell: ByCell, smallest: Smallest, study: Study) -> 
         seeds = {quantity: by_seed(quantity, by_cell[quantity[1]]) for quantity in quantities}
     except ZeroDivisionError:
         return {"verdict": "not tested", "because": "a denominator is zero"}
-    judged = judge(test, seeds)
+    because = unresolved(test, smallest)
+    if because is not None:
+        return {"verdict": "not tested", "because": because}
+    judged = judge(test, seeds, least_means(seeds, smallest))
     for row, quantity in zip(judged["ours"], quantities, strict=False):  # the others have no seeds
         if at_most(seeds[quantity], smallest.get(quantity, {})):
             row["at_most"] = True
-    because = unresolved(test, seeds, smallest)
-    return judged if because is None else {"verdict": "not tested", "because": because, "ours": judged["ours"]}
+    return judged
 
 
 def _missing(quantity: Quantity, by_cell: ByCell, study: Study) -> str | None:

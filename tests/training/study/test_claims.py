@@ -76,17 +76,34 @@ def test_one_seed_is_judged_by_its_sign_and_its_verdict_says_so() -> None:
     assert found["verdict"] == "holds with one seed"
     assert "one seed" in found["because"]
     assert found["margin_error"] is found["margin_interval"] is None
-    assert verdict(AHEAD, seeds(90), seeds(90)) == "does not hold with one seed"
+    assert verdict(AHEAD, seeds(90), seeds(90)) == "undecided"
+    assert verdict(AHEAD, seeds(89), seeds(90)) == "does not hold with one seed"
     # Also where the other cell has more: by its error alone.
     assert verdict(AHEAD, seeds(98), seeds(90, 91)) == "holds with one seed"
     assert verdict(AHEAD, seeds(83), seeds(90, 91)) == "does not hold with one seed"
     assert verdict(AHEAD, seeds(95), seeds(90, 91)) == "undecided"
 
 
-def test_seeds_that_agree_to_the_digit_leave_nothing_undecided() -> None:
+def test_seeds_that_agree_to_the_digit_leave_a_tie_alone_undecided() -> None:
     assert verdict(AHEAD, seeds(90, 90), seeds(89, 89)) == "holds"
-    assert verdict(AHEAD, seeds(90, 90), seeds(90, 90)) == "does not hold here"
+    assert verdict(AHEAD, seeds(89, 89), seeds(90, 90)) == "does not hold here"
+    assert verdict(AHEAD, seeds(90, 90), seeds(90, 90)) == "undecided"
     assert verdict("mean(accuracy, d.a) >= mean(accuracy, d.b.relu)", seeds(90, 90), seeds(90, 90)) == "holds"
+
+
+def test_what_may_be_less_than_its_value_widens_the_interval_to_one_side() -> None:
+    test, values = parse_test(AHEAD), {A: seeds(50, 52), B: seeds(30, 30)}
+    low, high = judge(test, values)["margin_interval"]
+    found = judge(test, values, {A: 41.0})
+    assert found["margin"] == 21
+    assert found["margin_interval"] == [low - 10, high]
+    assert judge(test, values, {B: 22.0})["margin_interval"] == [low, high + 8]
+    assert judge(test, values, {A: 41.0, B: 22.0})["margin_interval"] == [low - 10, high + 8]
+    # Of one seed it is all that is known.
+    found = judge(parse_test("mean(accuracy, d.a) < 7.5"), {A: seeds(8.0)}, {A: 0.0})
+    assert (found["verdict"], found["margin_interval"]) == ("undecided", [-0.5, 7.5])
+    found = judge(parse_test("mean(accuracy, d.a) < 9"), {A: seeds(8.0)}, {A: 0.0})
+    assert (found["verdict"], found["margin_interval"]) == ("holds with one seed", [1.0, 9.0])
 
 
 def test_a_zero_denominator_is_no_verdict() -> None:

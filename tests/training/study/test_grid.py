@@ -49,6 +49,21 @@ def test_grids_that_share_a_cell_train_it_alike() -> None:
             },
             "mine.a: convergence is against mine.ce, and no cell of that name has it too",
         ),
+        (
+            {
+                "blocks": [
+                    {"data": "mine", "recipes": {"ce": "ce_digits"}, "seeds": [0], "evaluations": ["convergence"]},
+                    {
+                        "data": "mine",
+                        "recipes": {"a": "nonl_digits"},
+                        "seeds": [0],
+                        "fields": {"collapse_images": "both"},
+                        "evaluations": ["convergence"],
+                    },
+                ]
+            },
+            "mine.a: convergence is against mine.ce, which has collapse_images test and not both: give the evaluation",
+        ),
         ({"base": "nowhere"}, "no grid 'nowhere'"),
         ({"blocks": [{"data": "My-data", "recipes": {"a": "nonl_digits"}, "seeds": [0]}]}, "small letters"),
         ({"claims": [{"claim": "c", "source": "s", "theirs": "t"}]}, "either test or not_tested"),

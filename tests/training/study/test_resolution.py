@@ -8,41 +8,42 @@ from typing import Any
 
 import pytest
 
-from training.study import Grid, Study, collect, load_grid, parse_test, report
-from training.study.resolution import smallest_shares, unresolved
+from training.study import Grid, Study, collect, judge, load_grid, parse_test, report
+from training.study.resolution import least_means, smallest_shares, unresolved
 
 A, B = ("share", "d.a"), ("share", "d.b")
-FIRST = {share: {0: 100 / 12, 1: 100 / 12} for share in (A, B)}
+STEP = 100 / 12
+FIRST = {share: {0: STEP, 1: STEP} for share in (A, B)}
 
 
 @pytest.mark.parametrize(
-    ("text", "a", "b", "decided"),
+    ("text", "a", "b", "verdict"),
     [
-        ("mean(share, d.a) < 7.5", (100 / 12, 100 / 12), (), False),
-        ("mean(share, d.a) < 7.5", (25.0, 25.0), (), True),  # at the first evaluation it was not there yet
-        ("mean(share, d.a) < 10", (100 / 12, 100 / 12), (), True),
-        ("mean(share, d.a) < 10", (25.0, 25.0), (), True),
-        ("mean(share, d.a) < 10", (100 / 12, 50 / 3), (), False),
-        ("mean(share, d.a) > 7.5", (25.0, 25.0), (), True),
-        ("mean(share, d.a) < mean(share, d.b)", (100 / 12, 100 / 12), (25.0, 25.0), True),
-        ("mean(share, d.a) < mean(share, d.b)", (25.0, 25.0), (100 / 12, 100 / 12), True),
-        ("mean(share, d.a) < mean(share, d.b)", (100 / 12, 100 / 12), (100 / 12, 100 / 12), False),
-        ("mean(share, d.a) + 5 < mean(share, d.b)", (25.0, 25.0), (50.0, 50.0), True),
+        ("mean(share, d.a) < 7.5", (STEP, STEP), (), "undecided"),
+        ("mean(share, d.a) < 7.5", (2 * STEP, 2 * STEP), (), "does not hold here"),  # at the first it was not there yet
+        ("mean(share, d.a) < 10", (STEP, STEP), (), "holds"),
+        ("mean(share, d.a) < 10", (2 * STEP, 2 * STEP), (), "undecided"),  # it came there between 8.3 and 16.7
+        ("mean(share, d.a) > 7.5", (2 * STEP, 2 * STEP), (), "holds"),
+        ("mean(share, d.a) < mean(share, d.b)", (STEP, STEP), (3 * STEP, 3 * STEP), "holds"),
+        ("mean(share, d.a) < mean(share, d.b)", (STEP, STEP), (2 * STEP, 2 * STEP), "undecided"),
+        ("mean(share, d.a) < mean(share, d.b)", (3 * STEP, 3 * STEP), (STEP, STEP), "does not hold here"),
+        ("mean(share, d.a) < mean(share, d.b)", (STEP, STEP), (STEP, STEP), "undecided"),
+        ("mean(share, d.a) < mean(share, d.b)", (95.0, 95.0), (100.0, 100.0), "holds"),  # 100: not by its end
     ],
 )
-def test_what_lies_before_the_first_evaluation_decides_no_claim(
-    text: str, a: tuple[float, ...], b: tuple[float, ...], decided: bool
+def test_a_share_is_known_to_lie_between_two_evaluations(
+    text: str, a: tuple[float, ...], b: tuple[float, ...], verdict: str
 ) -> None:
     test, seeds = parse_test(text), {A: dict(enumerate(a)), **({B: dict(enumerate(b))} if b else {})}
-    because = unresolved(test, seeds, FIRST)
-    assert because == (None if decided else "the first evaluation is at 8.3 % of the training")
-    assert unresolved(test, seeds, {}) is None
+    assert judge(test, seeds, least_means(seeds, FIRST))["verdict"] == verdict
+    assert unresolved(test, FIRST) is None
+    assert least_means(seeds, {}) == {}
 
 
 def test_what_is_computed_of_shares_decides_no_claim() -> None:
     test = parse_test("mean(share / 2, d.a) < 90")
-    assert "bounds" in (unresolved(test, {("share / 2", "d.a"): {0: 12.5}}, FIRST) or "")
-    assert unresolved(test, {("share / 2", "d.a"): {0: 12.5}}, {}) is None
+    assert "between two evaluations" in (unresolved(test, FIRST) or "")
+    assert unresolved(test, {}) is None
 
 
 def test_the_first_evaluation_is_told_from_the_recipes() -> None:
@@ -89,10 +90,6 @@ def test_a_value_of_the_first_evaluation_is_a_bound_in_tables_and_claims(
 
     text = report(*results(100 / 12, 100 / 12))
     assert "| mine.ce | 2 of 2 | ≤ 8.33 |" in text
-    assert (
-        f"{metric} of mine.ce ≤ 8.33 | not tested, because the first evaluation is at 8.3 % of the training |" in text
-    )
-    assert f"{metric} of mine.ce ≤ 8.33 | holds (" in text
-    text = report(*results(100 / 12, 25))
-    assert "≤ 16.67" not in text
-    assert "not tested, because the first" not in text
+    assert f"{metric} of mine.ce ≤ 8.33 | undecided (margin -0.833, 95 % interval -0.833 to +7.5) |" in text
+    assert f"{metric} of mine.ce ≤ 8.33 | holds (margin +41.7, 95 % interval +41.7 to +50) |" in text
+    assert "≤ 16.67" not in report(*results(100 / 12, 25))
