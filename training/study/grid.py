@@ -167,14 +167,13 @@ def load_grid(name_or_path: str) -> tuple[Grid, tuple[Cell, ...]]:
     """
     path = _file(name_or_path)
     try:
-        settings = _read(path)
-        base = settings.pop("base", None)
-        grid = Grid.model_validate(settings if base is None else _read(_file(str(base))) | settings)
+        grid = Grid.model_validate(_inherited(path))
+        written = _read(path).get("fields") or ()
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ProtozooError(f"{path.name}: {_fault(error)}") from error
     cells = tuple(cell for block in grid.blocks for cell in _cells(block, grid))
     # What a base has more is no mistake of this file.
-    _check(grid, cells, written=settings.get("fields") or ())
+    _check(grid, cells, written=written)
     return grid, shortened(cells, epochs_factor=grid.epochs_factor)
 
 
@@ -184,6 +183,15 @@ def _file(name_or_path: str) -> Path:
         names = ", ".join(sorted(file.stem for file in _GRIDS.glob("*.yaml")))
         raise ProtozooError(f"there is no grid {name_or_path!r}: give a YAML file or one of {names}")
     return path if path.is_file() else packaged
+
+
+def _inherited(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """What a grid says, and what its base says beside it, and that one's."""
+    if path in seen:
+        raise ProtozooError(f"{path.name} is its own base: give one that stands by itself")
+    settings = _read(path)
+    base = settings.pop("base", None)
+    return settings if base is None else _inherited(_file(str(base)), (*seen, path)) | settings
 
 
 def _read(path: Path) -> dict[str, Any]:

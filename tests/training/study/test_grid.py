@@ -84,6 +84,17 @@ def test_a_mistake_in_a_grid_is_told_before_the_work(
         load_grid(str(grid_file(**changes)))
 
 
+def test_a_base_may_have_a_base(tmp_path: Path) -> None:
+    block = {"data": "cifar10", "recipes": {"ce": "ce_cifar10"}, "seeds": [0], "evaluations": ["means"]}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"base": "long_tail", "blocks": [block], "claims": []}))
+    (cell,) = load_grid(str(tmp_path / "mine.yaml"))[1]
+    assert cell.load(0).architecture == "proto_resnet9_cifar"  # of `cpu`, the base of `long_tail`
+    assert cell.asked("means") == {"kind": "probe", "probe": "prototypes", "data": None, "options": {}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump({"base": str(tmp_path / "mine.yaml")}))
+    with pytest.raises(ProtozooError, match=r"mine\.yaml is its own base"):
+        load_grid(str(tmp_path / "mine.yaml"))
+
+
 def test_milestones_move_with_the_epochs() -> None:
     cell = Cell("d.x", "d", "nonl_digits", {"epochs": 20, "schedule": "step", "milestones": [10, 15]}, (0, 1), {})
     (shorter,) = shortened([cell], epochs_factor=0.2)
