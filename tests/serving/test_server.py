@@ -119,6 +119,37 @@ def test_a_head_without_end_is_refused_and_not_kept(url):
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400")
 
 
+@pytest.mark.parametrize("path", ["/v1/classify", "/v1/nothing"])  # which waits for the body, and which does not
+@pytest.mark.parametrize("trailer", [b"a:\r\n", b"b"], ids=["many", "one without end"])
+def test_trailers_without_end_are_refused_and_not_kept(url, path, trailer):
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection:
+        connection.sendall(head.encode())
+        with suppress(ConnectionError):  # it may have hung up in the middle
+            for _ in range(8):
+                connection.sendall(trailer * ((1 << 20) // len(trailer)))
+        answer = b""
+        with suppress(ConnectionError):
+            while more := connection.recv(1 << 16):  # without a limit it would wait for the trailers' end
+                answer += more
+    refused = (b"HTTP/1.1 400", b"HTTP/1.1 404") if path == "/v1/nothing" else b"HTTP/1.1 400"
+    assert answer == b"" or answer.startswith(refused)
+    assert answer.count(b"HTTP/1.1") <= 1
+
+
+def test_a_few_trailers_are_taken(url, encode):
+    with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection:
+        for _ in range(3):  # those of an earlier request do not count
+            head = HEAD.replace(b"Content-Length: %d", b"Transfer-Encoding: chunked")
+            body = encode()
+            chunks = b"%x\r\n%b\r\n0\r\n" % (len(body), body)
+            connection.sendall(head + chunks + b"X-Some: " + b"a" * (40 << 10) + b"\r\n\r\n")
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            answer.read()
+            assert answer.status == 200
+
+
 def test_heads_are_counted_anew_for_each_request_of_a_connection(url, encode):
     """Bodies do not count, nor earlier heads: heads of 8 KiB, and pictures of up to 500 KB sent together with them."""
     pictures = [encode(width=side, height=side) for side in (40, 400, 600, 900)]
