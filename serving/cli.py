@@ -10,7 +10,9 @@ import click
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535), help="TCP port.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 means all.")
 @click.option(
-    "--device", default="cpu", show_default=True, type=click.Choice(["cpu", "cuda"]), help="What the model runs on."
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    help="What the model runs on.  [default: PROTOZOO_DEVICE, else cpu]",
 )
 @click.option(
     "--max-body-mib",
@@ -23,7 +25,7 @@ import click
     type=click.IntRange(min=1),
     help="Processes that answer, each with the model; on GPUs one on each.  [default: 1]",
 )
-def serve(bundle: str, port: int, host: str, device: str, max_body_mib: int | None, workers: int | None) -> None:
+def serve(bundle: str, port: int, host: str, device: str | None, max_body_mib: int | None, workers: int | None) -> None:
     """Serve BUNDLE over HTTP: /v1/classify, /v1/embed and /v1/model.
 
     BUNDLE is the folder of a bundle or a pretrained model of the zoo. Ctrl-C or SIGTERM ends the service after the

@@ -24,12 +24,19 @@ _CHECK = "import sys; sys.path[0] = sys.argv[1]; from serving.check import main;
 
 
 def launch(
-    bundle: str, *, host: str, port: int, device: str, workers: int | None = None, max_body_mib: int | None = None
+    bundle: str,
+    *,
+    host: str,
+    port: int,
+    device: str | None = None,
+    workers: int | None = None,
+    max_body_mib: int | None = None,
 ) -> NoReturn:
     """Replace this process by BentoML's server, so that signals and exit status are its own.
 
     Whether the bundle can be served is found out while BentoML starts, which ends with status 2 where it cannot.
     ``workers`` are the processes that answer, each with the model; None leaves BentoML's own settings as they are.
+    What else is None is left to the environment.
 
     Raises:
         ProtozooError: there is no such bundle, a setting is wrong, or the port cannot be used.
@@ -41,9 +48,10 @@ def launch(
         "BENTOML_DO_NOT_TRACK": "True",
         **os.environ,
         variable("bundle"): str(folder),
-        variable("device"): device,
         variable("url"): f"http://{shown}:{port}",
     }
+    if device is not None:
+        environment[variable("device")] = device
     if max_body_mib is not None:
         environment[variable("max_body_bytes")] = str(max_body_mib * MIB)
     if workers is not None:

@@ -58,33 +58,44 @@ def test_bentoml_is_started_with_the_bundle_and_settings_from_the_package_s_fold
     assert (Path.cwd() / "serving" / "service.py").is_file()
 
 
+def test_the_device_is_the_environment_s_unless_one_is_given(started, bundle, monkeypatch):
+    """It must not be the CPU in silence where a GPU was asked for."""
+    monkeypatch.setattr(module, "bindable", lambda host, port: host)
+    monkeypatch.delenv("PROTOZOO_DEVICE", raising=False)
+    CliRunner().invoke(serve, [str(bundle.path)], catch_exceptions=False)
+    monkeypatch.setenv("PROTOZOO_DEVICE", "cuda")
+    CliRunner().invoke(serve, [str(bundle.path)], catch_exceptions=False)
+    CliRunner().invoke(serve, [str(bundle.path), "--device", "cpu"], catch_exceptions=False)
+    assert [call[2].get("PROTOZOO_DEVICE") for call in started] == [None, "cuda", "cpu"]
+
+
 def test_workers_are_bentoml_s_and_its_other_options_stay(started, bundle, monkeypatch):
     monkeypatch.setattr(module, "bindable", lambda host, port: host)
     monkeypatch.setenv("BENTOML_CONFIG_OPTIONS", "services.protozoo.traffic.timeout=90")
     CliRunner().invoke(serve, [str(bundle.path), "--workers", "3"], catch_exceptions=False)
     options = started[0][2]["BENTOML_CONFIG_OPTIONS"].split()
     assert options == ["services.protozoo.traffic.timeout=90", "services.protozoo.workers=3"]
-    launch(str(bundle.path), host="127.0.0.1", port=3456, device="cpu")
+    launch(str(bundle.path), host="127.0.0.1", port=3456)
     assert started[1][2]["BENTOML_CONFIG_OPTIONS"] == "services.protozoo.traffic.timeout=90"
 
 
 def test_a_relative_bundle_is_found_from_the_user_s_folder(started, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "bindable", lambda host, port: host)
     bundle = make_tiny_bundle(tmp_path / "mine")
-    launch("mine", host="127.0.0.1", port=3456, device="cpu")
+    launch("mine", host="127.0.0.1", port=3456)
     assert started[0][2]["PROTOZOO_BUNDLE"] == str(bundle.path.resolve())
 
 
 def test_the_user_s_choice_on_tracking_is_kept(started, bundle, monkeypatch):
     monkeypatch.setattr(module, "bindable", lambda host, port: host)
     monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "False")
-    launch(str(bundle.path), host="127.0.0.1", port=3456, device="cpu")
+    launch(str(bundle.path), host="127.0.0.1", port=3456)
     assert started[0][2]["BENTOML_DO_NOT_TRACK"] == "False"
 
 
 def test_bentoml_waits_for_the_check_that_began_before_it(started, bundle, monkeypatch):
     monkeypatch.setattr(module, "bindable", lambda host, port: host)
-    launch(str(bundle.path), host="127.0.0.1", port=3456, device="cpu")
+    launch(str(bundle.path), host="127.0.0.1", port=3456)
     assert started[0][2][CHECK_PID] == "4321"
 
 
@@ -111,11 +122,11 @@ def test_a_start_without_protozoo_serve_is_checked_too(bundle, tmp_path, monkeyp
 
 def test_a_missing_bundle_and_a_wrong_setting_are_named_at_once(started, bundle, monkeypatch):
     with pytest.raises(BundleError, match="no-such-bundle"):
-        launch("no-such-bundle", host="127.0.0.1", port=3456, device="cpu")
+        launch("no-such-bundle", host="127.0.0.1", port=3456)
     monkeypatch.setattr(module, "bindable", lambda host, port: host)
     monkeypatch.setenv("PROTOZOO_MAX_IMAGES", "many")
     with pytest.raises(ProtozooError, match="PROTOZOO_MAX_IMAGES"):
-        launch(str(bundle.path), host="127.0.0.1", port=3456, device="cpu")
+        launch(str(bundle.path), host="127.0.0.1", port=3456)
     assert not started
 
 
@@ -124,7 +135,7 @@ def test_a_port_in_use_is_a_user_s_mistake(bundle, started):
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         with pytest.raises(ProtozooError, match="choose another --port"):
-            launch(str(bundle.path), host="127.0.0.1", port=taken.getsockname()[1], device="cpu")
+            launch(str(bundle.path), host="127.0.0.1", port=taken.getsockname()[1])
     assert not started
 
 
