@@ -104,10 +104,13 @@ class EnrolledSets:
     async def _entry(self, name: str) -> tuple[Snapshot, PrototypeSet]:
         if name in self._fresh:
             return self._known[name]
-        changes = self._changes
-        entry = self._known[name] = await run_in_threadpool(self._read, name, self._known.get(name))
+        changes, earlier = self._changes, self._known.get(name)
+        entry = await run_in_threadpool(self._read, name, earlier)
         if changes == self._changes:  # else it may be older than what has been noticed meanwhile
+            self._known[name] = entry
             self._fresh.add(name)
+        elif self._known.get(name) is earlier:  # else a read that began later has ended before, and is newer
+            self._known[name] = entry
         return entry
 
     def _read(self, name: str, earlier: tuple[Snapshot, PrototypeSet] | None) -> tuple[Snapshot, PrototypeSet]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 
 import numpy as np
 import pytest
@@ -86,6 +87,33 @@ def test_a_read_during_which_something_was_written_is_not_kept_as_the_newest(sto
 
     run(store, work)
     assert store.reads == [None, 1]
+
+
+def test_a_read_that_took_long_does_not_bring_a_deleted_class_back(store, monkeypatch):
+    store.enrol("birds", "wren", row(0))
+    store.enrol("birds", "owl", row(1))
+    has_read, go_on, snapshot = threading.Event(), threading.Event(), store.snapshot
+
+    def slow(name, earlier=None):
+        found = snapshot(name, earlier)
+        if not has_read.is_set():
+            has_read.set()
+            assert go_on.wait(20)
+        return found
+
+    monkeypatch.setattr(store, "snapshot", slow)
+
+    async def work(enrolled):
+        reading = asyncio.create_task(enrolled.get("birds"))
+        assert await asyncio.to_thread(has_read.wait, 20)
+        store.delete_class("birds", "wren")
+        enrolled.forget("birds")
+        assert (await enrolled.get("birds")).labels == ("owl",)
+        go_on.set()
+        assert (await reading).labels == ("wren", "owl")
+        assert (await enrolled.get("birds")).labels == ("owl",)
+
+    run(store, work)
 
 
 def test_a_set_that_others_deleted_is_forgotten_with_what_was_known_of_it(store):
