@@ -128,20 +128,21 @@ class EnrolledSets:
         self._fresh.discard(name)
 
     async def _watch(self) -> None:
-        away = False
+        trouble: type[Exception] | None = None
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
                 revision = await run_in_threadpool(self.store.revision)
                 if revision != self._revision:
                     self._drop_changed(await run_in_threadpool(self.store.list_sets), revision)
-                if away:
+            except Exception as error:  # whatever it is: who no longer looks would answer from old sets for good
+                if type(error) is not trouble:  # not four times a second
+                    _tell(error)
+                trouble = type(error)
+            else:
+                if trouble:
                     logger.warning("the database of prototype sets answers again")
-                away = False
-            except SetError as error:
-                if not away:
-                    logger.warning("%s; sets in memory go on answering, nothing can be enrolled", error)
-                away = True
+                trouble = None
 
     def _drop_changed(self, infos: list[SetInfo], revision: int) -> None:
         versions = {info.name: info.version for info in infos}
@@ -153,3 +154,11 @@ class EnrolledSets:
         self._calibrated = {name: entry for name, entry in self._calibrated.items() if entry[0] == versions.get(name)}
         self._changes += 1
         self._revision = revision
+
+
+def _tell(error: Exception) -> None:
+    """Log why nobody's writes are seen for now."""
+    if isinstance(error, SetError):
+        logger.warning("%s; sets in memory go on answering, nothing can be enrolled", error)
+    else:
+        logger.error("looking for changes of prototype sets failed, and is tried again", exc_info=error)

@@ -29,6 +29,10 @@ _PAUSES = (0.05, 0.2, 0.5)
 _PASSING = {"40001", "40P01"}  # PostgreSQL's serialization_failure and deadlock_detected
 _CREATION = 0x70726F746F  # PostgreSQL's advisory lock of whoever creates the tables
 _AWAY = "the database of prototype sets cannot be reached; send the request again later"
+_BROKEN = (
+    "the database of prototype sets lacks a table or a row, or is damaged; send the request again later, and have the "
+    "operator restore it if that does not help"
+)
 _BUSY = "the database of prototype sets is busy; send the request again later"
 
 
@@ -148,8 +152,12 @@ class Database:
     def _told(self) -> Iterator[None]:
         try:
             yield
+        except (sql.IntegrityError, sql.DataError):
+            raise  # what was asked of the database is wrong, and not the database
         except (sql.OperationalError, sql.InterfaceError, sql.InternalError, sql.TimeoutError) as error:
             raise DatabaseAwayError(_BUSY if _is_busy(error) else _AWAY) from error
+        except (sql.DBAPIError, sql.NoResultFound) as error:  # while it is restored from a backup, say
+            raise DatabaseAwayError(_BROKEN) from error
 
     def _prepare(self) -> None:
         try:

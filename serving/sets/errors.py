@@ -116,7 +116,10 @@ class InvalidArchiveError(SetError):
 
 
 class DatabaseAwayError(SetError):
-    """The database cannot be reached, or is too busy. A write that ends so may or may not have been done."""
+    """The database cannot be reached, is too busy, or lacks what it should hold.
+
+    A write that ends so may or may not have been done.
+    """
 
     code = "database_away"
     http_status = 503

@@ -8,8 +8,10 @@ import threading
 import numpy as np
 import pytest
 
+from serving import enrolled as module
 from serving.enrolled import EnrolledSets
 from serving.sets import ModelKey, SetStore
+from serving.sets.errors import DatabaseAwayError
 
 
 @pytest.fixture
@@ -128,3 +130,31 @@ def test_a_set_that_others_deleted_is_forgotten_with_what_was_known_of_it(store)
 
     run(store, work)
     assert store.reads == [None, None]
+
+
+def test_whatever_fails_is_told_once_and_others_writes_are_seen_after_it(store, monkeypatch, caplog):
+    store.enrol("birds", "wren", row(0))
+    revision = store.revision
+    failures = [RuntimeError("a bug"), RuntimeError("a bug"), DatabaseAwayError("away"), DatabaseAwayError("away")]
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.001)
+
+    async def inside():
+        async with EnrolledSets(store) as enrolled:
+            await enrolled.get("birds")
+
+            def failing():
+                if failures:
+                    raise failures.pop(0)
+                return revision()
+
+            monkeypatch.setattr(store, "revision", failing)
+            store.enrol("birds", "owl", row(1))  # as another process would: nobody calls forget()
+            while (await enrolled.get("birds")).labels == ("wren",):
+                await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(inside(), 20))
+    told = [record for record in caplog.records if record.name == "serving.enrolled"]
+    assert [record.levelname for record in told] == ["ERROR", "WARNING", "WARNING"]
+    assert "RuntimeError: a bug" in caplog.text
+    assert [record.exc_info is not None for record in told] == [True, False, False]
+    assert "answers again" in told[-1].message

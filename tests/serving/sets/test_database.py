@@ -163,6 +163,18 @@ def test_a_writer_that_holds_the_lock_too_long_makes_others_busy_but_no_reader(d
     blocker.close()
 
 
+@pytest.mark.parametrize("statement", ["DELETE FROM protozoo_state", "DROP TABLE protozoo_state"])
+def test_a_database_without_what_it_should_hold_is_away(store, database_url, statement):
+    """While it is restored from a backup, say."""
+    engine = sqlalchemy.create_engine(parse_url(database_url))
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    engine.dispose()
+    for operation in (store.revision, lambda: store.enrol("birds", "owl", units(1))):
+        with pytest.raises(DatabaseAwayError, match=r"lacks a table or a row|cannot be reached"):
+            operation()
+
+
 def test_what_the_database_asks_to_do_again_is_done_again(store, monkeypatch):
     failures = [2]
     real = store._database._once
