@@ -17,6 +17,7 @@ from serving.body import Form, read_form, read_json
 from serving.deadline import timeout
 from serving.errors import ServingError, busy
 from serving.given import PARTS, given_prototypes
+from serving.lengthy import respond
 from serving.metrics import Metrics
 from serving.model import Model
 from serving.prototypes import PrototypeSet
@@ -25,6 +26,9 @@ from serving.runtime import Runtime, while_connected
 from serving.settings import Settings
 
 T = TypeVar("T")
+
+_QUICK_NUMBERS = 4096
+"""Of an answer, which take less than handing it to a thread, or not much more."""
 
 
 class Api:
@@ -80,10 +84,10 @@ class Api:
                 question = await runtime.question(query, given)
             elif given:
                 raise ServingError("invalid_form", "the request brings prototypes along and names a set; choose one")
+            question.check_images(len(form.images))
             results = await self.embedded(request, runtime, form.images)
-            if question.is_quick(len(results)):
-                return JSONResponse(runtime.classified(results, question))
-            return JSONResponse(await run_in_threadpool(runtime.classified, results, question))
+            quick = question.is_quick(len(results))
+            return await respond(lambda: runtime.classified(results, question), quick=quick)
 
     @staticmethod
     async def _given(form: Form, runtime: Runtime) -> PrototypeSet | None:
@@ -101,7 +105,8 @@ class Api:
         with self.permit():
             form = await self.form(request, runtime)
             results = await self.embedded(request, runtime, form.images)
-            return JSONResponse(runtime.embeddings(results, encoding))
+            quick = encoding == "base64" or len(results) * runtime.dim <= _QUICK_NUMBERS
+            return await respond(lambda: runtime.embeddings(results, encoding), quick=quick)
 
     async def verify(self, request: Request) -> Response:
         """POST /v1/verify."""
@@ -156,9 +161,9 @@ class Api:
         reading = read_form(request, max_bytes=settings.max_body_bytes, max_images=settings.max_images, parts=parts)
         return await self._within_time(settings, reading)
 
-    async def json(self, request: Request, runtime: Runtime) -> Any:
-        """A body of JSON, within the limits of size and time."""
-        return await self._within_time(runtime.settings, read_json(request, runtime.settings.max_body_bytes))
+    async def json(self, request: Request, runtime: Runtime, check: Callable[[Any], T]) -> T:
+        """What ``check`` makes of a body of JSON, within the limits of size and time."""
+        return await self._within_time(runtime.settings, read_json(request, runtime.settings.max_body_bytes, check))
 
     @staticmethod
     async def _within_time(settings: Settings, reading: Awaitable[T]) -> T:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
 from serving.errors import ServingError
+from serving.lengthy import parse
+
+T = TypeVar("T")
 
 RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 FORM_TYPE = "multipart/form-data"
@@ -66,8 +68,13 @@ async def read_form(request: Request, *, max_bytes: int, max_images: int, parts:
     return await _form(request, stream, max_bytes, max_images, parts)
 
 
-async def read_json(request: Request, max_bytes: int) -> Any:
+async def read_json(request: Request, max_bytes: int, check: Callable[[Any], T]) -> T:
     """Read a body of JSON.
+
+    Args:
+        request: its body must not have been read.
+        max_bytes: largest body.
+        check: makes of what was parsed what is wanted, or raises; in a thread where it is long.
 
     Raises:
         ServingError: it is declared as something else, too large, or malformed.
@@ -80,7 +87,7 @@ async def read_json(request: Request, max_bytes: int) -> Any:
     _check_length(request.headers.get("content-length"), max_bytes)
     data = b"".join([chunk async for chunk in _limited(request, max_bytes)])
     try:
-        return json.loads(data)
+        return await parse(data, check)
     except (ValueError, RecursionError) as error:
         raise ServingError("malformed_body", "the body is not JSON") from error
 

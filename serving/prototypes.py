@@ -103,6 +103,11 @@ class PrototypeSet:
         largest = float(self.closest.cosine.max(initial=-math.inf))
         return math.acos(min(max(largest, -1.0), 1.0)) if math.isfinite(largest) else math.inf
 
+    @property
+    def unknown_angles(self) -> int:
+        """How many angles must be looked at before :attr:`smallest_angle` is known; none where it is."""
+        return 0 if "smallest_angle" in vars(self) else len(self) ** 2
+
     def changed(self, rows: NDArray[np.float32], labels: Sequence[str], came_from: NDArray[np.int64]) -> PrototypeSet:
         """The set after a change; what is known of its geometry is kept.
 

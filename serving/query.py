@@ -14,6 +14,8 @@ from serving.prototypes import DEFAULT, PrototypeSet
 
 DEFAULT_K = 5
 _QUICK = 1024
+MOST_CANDIDATES = 100_000
+"""Of several images together in one answer, which is some 10 MB then; of one image all may be listed."""
 
 
 @dataclass(frozen=True)
@@ -77,9 +79,21 @@ class Question:
     threshold: float | None
     exemplars: int
 
+    def check_images(self, images: int) -> None:
+        """Refuse more candidates than an answer may list.
+
+        Raises:
+            ServingError: "invalid_parameter".
+        """
+        if images > 1 and images * self.k > MOST_CANDIDATES:
+            raise _invalid(
+                f"k={self.k} of {images} images are {images * self.k} candidates, and {MOST_CANDIDATES} are listed at "
+                "most: ask for fewer, or send fewer images at a time"
+            )
+
     def is_quick(self, images: int) -> bool:
         """Whether the answer is some thousand numbers, and takes less than handing it to a thread."""
-        return not self.exemplars and images * len(self.competing) <= _QUICK
+        return not self.exemplars and images * len(self.competing) + self.competing.unknown_angles <= _QUICK
 
 
 def classify_query(query: QueryParams) -> ClassifyQuery:

@@ -8,9 +8,11 @@ import json
 import math
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -20,10 +22,14 @@ from serving.batcher import Embedded
 from serving.body import JSON_TYPE
 from serving.enrolled import EnrolledSets
 from serving.errors import ServingError
+from serving.lengthy import respond
 from serving.prototypes import DEFAULT
 from serving.query import check_names
 from serving.runtime import Runtime
 from serving.sets import ClassState, SetError, SetInfo, Snapshot
+
+_QUICK_CLASSES, _QUICK_NUMBERS = 1024, 4096
+"""In an answer, which take less than handing it to a thread, or not much more."""
 
 
 class SetsApi:
@@ -48,17 +54,24 @@ class SetsApi:
         check_names(request.query_params, ())
         runtime, name = self._api.running(), request.path_params["set"]
         if name == DEFAULT:
-            classes = [{"label": label} for label in runtime.prototypes.labels]
-            return JSONResponse({**_default_info(runtime), "thresholds": list(runtime.thresholds), "classes": classes})
+            listed = {**_default_info(runtime), "thresholds": list(runtime.thresholds)}
+            labels = runtime.prototypes.labels
+            return await respond(
+                lambda: {**listed, "classes": [{"label": label} for label in labels]},
+                quick=len(labels) <= _QUICK_CLASSES,
+            )
         info = await run_in_threadpool(runtime.enrolled.store.get_set, name)
         snapshot = await runtime.enrolled.snapshot(name)
-        answer = {
+        listed = {
             **_info(info, runtime),
             "version": snapshot.version,
             "thresholds": await runtime.enrolled.thresholds(name),
-            "classes": _classes(snapshot),
         }
-        return JSONResponse(answer, headers=_tag(snapshot.version))
+        return await respond(
+            lambda: {**listed, "classes": _classes(snapshot)},
+            quick=len(snapshot.labels) <= _QUICK_CLASSES,
+            headers=_tag(snapshot.version),
+        )
 
     async def delete(self, request: Request) -> Response:
         """DELETE /v1/sets/{set}."""
@@ -81,11 +94,12 @@ class SetsApi:
             found, version = await runtime.enrolled.versioned(name)
             tag = _tag(version)
         if chosen == "json":
-            answer = {"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()}
-            return JSONResponse(answer, headers=tag)
-        buffer = io.BytesIO()
-        np.save(buffer, found.rows, allow_pickle=False)
-        return Response(buffer.getvalue(), media_type="application/x-npy", headers=tag)
+            return await respond(
+                lambda: {"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()},
+                quick=found.rows.size <= _QUICK_NUMBERS,
+                headers=tag,
+            )
+        return Response(await run_in_threadpool(_npy, found.rows), media_type="application/x-npy", headers=tag)
 
     async def enrol(self, request: Request) -> Response:
         """PUT /v1/sets/{set}/classes/{class}."""
@@ -125,7 +139,7 @@ class SetsApi:
         """(embeddings, images) of a body; images are None where the client embedded them itself."""
         runtime = self._api.running()
         if request.headers.get("content-type", "").split(";")[0].strip().lower() == JSON_TYPE:
-            return _sent_embeddings(await self._api.json(request, runtime)), None
+            return await self._api.json(request, runtime, _sent_embeddings), None
         form = await self._api.form(request, runtime)
         results = await self._api.embedded(request, runtime, form.images)
         return [_embedding(result, index, len(results)) for index, result in enumerate(results)], form.images
@@ -167,11 +181,9 @@ class SetsApi:
         check_names(request.query_params, ())
         enrolled, name = self._enrolled(request)
         runtime, label = self._api.running(), request.path_params["class"]
-        body = await self._api.json(request, runtime)
-        if not isinstance(body, dict) or set(body) != {field} or not isinstance(body[field], str):
-            raise ServingError("malformed_body", f'send {{"{field}": "name of a class"}}')
+        other = await self._api.json(request, runtime, partial(_other_class, field))
         work = enrolled.store.rename_class if field == "to" else enrolled.store.merge_classes
-        state = await run_in_threadpool(work, name, label, body[field], if_match=_if_match(request))
+        state = await run_in_threadpool(work, name, label, other, if_match=_if_match(request))
         return await self._changed(enrolled, name, state)
 
     def _enrolled(self, request: Request) -> tuple[EnrolledSets, str]:
@@ -279,15 +291,29 @@ def _sent_embeddings(body: Any) -> Any:
     if not isinstance(body, dict) or set(body) != {"embeddings"}:
         raise ServingError("malformed_body", 'send {"embeddings": [[...], ...]}, or images')
     rows = body["embeddings"]
-    numbers = isinstance(rows, list) and all(
-        isinstance(row, list) and all(type(number) in (int, float) for number in row) for row in rows
-    )
-    if not numbers:
+    # A boolean is an int to Python, and to NumPy a number like any other.
+    if not isinstance(rows, list) or not all(
+        isinstance(row, list) and {*map(type, row)} <= {int, float} for row in rows
+    ):
         raise ServingError("invalid_examples", "embeddings must be a list of lists of numbers")
     try:
-        return [[float(number) for number in row] for row in rows]
+        arrays = [np.array(row, np.float64) for row in rows]  # row by row, so that other threads get their turn
     except OverflowError:
         raise ServingError("invalid_examples", "embeddings hold a number that is too large") from None
+    return np.stack(arrays) if len({*map(len, arrays)}) == 1 else arrays  # of several lengths: the store says why not
+
+
+def _other_class(field: str, body: Any) -> str:
+    if not isinstance(body, dict) or set(body) != {field} or not isinstance(body[field], str):
+        raise ServingError("malformed_body", f'send {{"{field}": "name of a class"}}')
+    name: str = body[field]
+    return name
+
+
+def _npy(rows: NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, rows, allow_pickle=False)
+    return buffer.getvalue()
 
 
 def _digest(images: Sequence[bytes], keep: str) -> bytes:

@@ -1,0 +1,51 @@
+"""Long JSON, read and written in threads where the event loop gets its turn.
+
+The parser and the encoder of :mod:`json` that are written in C keep Python's lock from beginning to end, in whatever
+thread: half a second for 12 MiB of numbers, in which nobody else is answered.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+T = TypeVar("T")
+
+_QUICK_BYTES = 32 << 10
+"""What is parsed in less time than it takes to hand it to a thread, or not much more."""
+
+
+class LengthyResponse(JSONResponse):
+    """The same bytes as Starlette's, rendered by Python's own code."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        return "".join(encoder.iterencode(content)).encode()
+
+
+async def respond(make: Callable[[], Any], *, quick: bool, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """The answer with what ``make`` gives, made and rendered in a thread unless that is ``quick``."""
+    if quick:
+        return JSONResponse(make(), headers=headers)
+    return await run_in_threadpool(lambda: LengthyResponse(make(), headers=headers))
+
+
+async def parse(data: bytes, check: Callable[[Any], T]) -> T:
+    """What ``check`` makes of JSON, in a thread where the text is long.
+
+    Raises:
+        ValueError, RecursionError: it is no JSON.
+    """
+    if len(data) <= _QUICK_BYTES:
+        return check(json.loads(data))
+    return await run_in_threadpool(_parse_in_turns, data, check)
+
+
+def _parse_in_turns(data: bytes, check: Callable[[Any], T]) -> T:
+    # The parser calls these for every number: functions of Python's, at which another thread may take the lock.
+    return check(json.loads(data, parse_float=lambda text: float(text), parse_int=lambda text: int(text)))  # noqa: PLW0108
