@@ -30,6 +30,8 @@ T = TypeVar("T")
 _QUICK_NUMBERS = 4096
 """Of an answer, which take less than handing it to a thread, or not much more."""
 
+_SHORT_BYTES = 4 << 10
+
 
 class Api:
     """The handlers of one app, and what they share."""
@@ -75,9 +77,9 @@ class Api:
         """POST /v1/classify."""
         runtime = self.running()
         query = classify_query(request.query_params)
-        # A mistake in the query is told before the images are read, unless the body may bring the prototypes along.
-        question = None if query.set is None else await runtime.question(query)
         with self.permit():
+            # A mistake in the query is told before the images are read, unless the body may bring the prototypes along.
+            question = None if query.set is None else await runtime.question(query)
             form = await self.form(request, runtime, PARTS)
             given = await self._given(form, runtime)
             if question is None:
@@ -146,7 +148,7 @@ class Api:
 
     @contextmanager
     def permit(self) -> Iterator[None]:
-        """Bounds how many bodies are in memory: taken before the body is read, given back with the answer."""
+        """Bounds how many long bodies and answers are made at a time: taken before them, given back after."""
         if self._requests >= self.running().settings.max_requests:
             raise busy(f"{self._requests} requests are being answered")
         self._requests += 1
@@ -164,6 +166,11 @@ class Api:
     async def json(self, request: Request, runtime: Runtime, check: Callable[[Any], T]) -> T:
         """What ``check`` makes of a body of JSON, within the limits of size and time."""
         return await self._within_time(runtime.settings, read_json(request, runtime.settings.max_body_bytes, check))
+
+    async def short_json(self, request: Request, runtime: Runtime, check: Callable[[Any], T]) -> T:
+        """The same of a body that can hold no more than a name."""
+        most = min(runtime.settings.max_body_bytes, _SHORT_BYTES)
+        return await self._within_time(runtime.settings, read_json(request, most, check, "a name takes less"))
 
     @staticmethod
     async def _within_time(settings: Settings, reading: Awaitable[T]) -> T:

@@ -19,6 +19,7 @@ RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream"
 FORM_TYPE = "multipart/form-data"
 JSON_TYPE = "application/json"
 FIELD = "image"
+_RAISE = "the operator can raise it with PROTOZOO_MAX_BODY_BYTES or `protozoo serve --max-body-mib`"
 _ACCEPT = {"Accept": ", ".join((*RAW_TYPES, FORM_TYPE))}
 _RAW_ALIASES = (*RAW_TYPES, "image/jpg")  # the last is wrong, and what many clients send
 
@@ -68,13 +69,14 @@ async def read_form(request: Request, *, max_bytes: int, max_images: int, parts:
     return await _form(request, stream, max_bytes, max_images, parts)
 
 
-async def read_json(request: Request, max_bytes: int, check: Callable[[Any], T]) -> T:
+async def read_json(request: Request, max_bytes: int, check: Callable[[Any], T], advice: str = _RAISE) -> T:
     """Read a body of JSON.
 
     Args:
         request: its body must not have been read.
         max_bytes: largest body.
         check: makes of what was parsed what is wanted, or raises; in a thread where it is long.
+        advice: what to do about a larger one.
 
     Raises:
         ServingError: it is declared as something else, too large, or malformed.
@@ -84,35 +86,32 @@ async def read_json(request: Request, max_bytes: int, check: Callable[[Any], T])
         raise ServingError(
             "unsupported_media_type", f"send {JSON_TYPE} without Content-Encoding", {"Accept": JSON_TYPE}
         )
-    _check_length(request.headers.get("content-length"), max_bytes)
-    data = b"".join([chunk async for chunk in _limited(request, max_bytes)])
+    _check_length(request.headers.get("content-length"), max_bytes, advice)
+    data = b"".join([chunk async for chunk in _limited(request, max_bytes, advice)])
     try:
         return await parse(data, check)
     except (ValueError, RecursionError) as error:
         raise ServingError("malformed_body", "the body is not JSON") from error
 
 
-def _check_length(text: str | None, max_bytes: int) -> None:
+def _check_length(text: str | None, max_bytes: int, advice: str = _RAISE) -> None:
     if text is not None and text.isdecimal() and int(text[:20]) > max_bytes:
-        raise _too_large(max_bytes)
+        raise _too_large(max_bytes, advice)
 
 
-async def _limited(request: Request, max_bytes: int) -> AsyncGenerator[bytes, None]:
+async def _limited(request: Request, max_bytes: int, advice: str = _RAISE) -> AsyncGenerator[bytes, None]:
     """The body's chunks; raises as soon as they are more than ``max_bytes``, whatever length was declared."""
     received = 0
     async for chunk in request.stream():
         received += len(chunk)
         if received > max_bytes:
-            raise _too_large(max_bytes)
+            raise _too_large(max_bytes, advice)
         yield chunk
 
 
-def _too_large(max_bytes: int) -> ServingError:
-    return ServingError(
-        "body_too_large",
-        f"the body is larger than the limit of {max_bytes} bytes ({max_bytes / (1 << 20):g} MiB); the operator can "
-        "raise it with PROTOZOO_MAX_BODY_BYTES or `protozoo serve --max-body-mib`",
-    )
+def _too_large(max_bytes: int, advice: str) -> ServingError:
+    size = f"{max_bytes} bytes ({max_bytes / (1 << 20):g} MiB)"
+    return ServingError("body_too_large", f"the body is larger than the limit of {size}; {advice}")
 
 
 class _Parser(MultiPartParser):

@@ -60,18 +60,19 @@ class SetsApi:
                 lambda: {**listed, "classes": [{"label": label} for label in labels]},
                 quick=len(labels) <= _QUICK_CLASSES,
             )
-        info = await run_in_threadpool(runtime.enrolled.store.get_set, name)
-        snapshot = await runtime.enrolled.snapshot(name)
-        listed = {
-            **_info(info, runtime),
-            "version": snapshot.version,
-            "thresholds": await runtime.enrolled.thresholds(name),
-        }
-        return await respond(
-            lambda: {**listed, "classes": _classes(snapshot)},
-            quick=len(snapshot.labels) <= _QUICK_CLASSES,
-            headers=_tag(snapshot.version),
-        )
+        with self._api.permit():
+            info = await run_in_threadpool(runtime.enrolled.store.get_set, name)
+            snapshot = await runtime.enrolled.snapshot(name)
+            listed = {
+                **_info(info, runtime),
+                "version": snapshot.version,
+                "thresholds": await runtime.enrolled.thresholds(name),
+            }
+            return await respond(
+                lambda: {**listed, "classes": _classes(snapshot)},
+                quick=len(snapshot.labels) <= _QUICK_CLASSES,
+                headers=_tag(snapshot.version),
+            )
 
     async def delete(self, request: Request) -> Response:
         """DELETE /v1/sets/{set}."""
@@ -88,18 +89,19 @@ class SetsApi:
         if chosen not in ("json", "npy"):
             raise ServingError("invalid_parameter", f"format must be json or npy; it is {chosen[:40]!r}")
         runtime, name = self._api.running(), request.path_params["set"]
-        if name == DEFAULT:
-            found, tag = runtime.prototypes, {}
-        else:
-            found, version = await runtime.enrolled.versioned(name)
-            tag = _tag(version)
-        if chosen == "json":
-            return await respond(
-                lambda: {"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()},
-                quick=found.rows.size <= _QUICK_NUMBERS,
-                headers=tag,
-            )
-        return Response(await run_in_threadpool(_npy, found.rows), media_type="application/x-npy", headers=tag)
+        with self._api.permit():
+            if name == DEFAULT:
+                found, tag = runtime.prototypes, {}
+            else:
+                found, version = await runtime.enrolled.versioned(name)
+                tag = _tag(version)
+            if chosen == "json":
+                return await respond(
+                    lambda: {"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()},
+                    quick=found.rows.size <= _QUICK_NUMBERS,
+                    headers=tag,
+                )
+            return Response(await run_in_threadpool(_npy, found.rows), media_type="application/x-npy", headers=tag)
 
     async def enrol(self, request: Request) -> Response:
         """PUT /v1/sets/{set}/classes/{class}."""
@@ -181,9 +183,10 @@ class SetsApi:
         check_names(request.query_params, ())
         enrolled, name = self._enrolled(request)
         runtime, label = self._api.running(), request.path_params["class"]
-        other = await self._api.json(request, runtime, partial(_other_class, field))
-        work = enrolled.store.rename_class if field == "to" else enrolled.store.merge_classes
-        state = await run_in_threadpool(work, name, label, other, if_match=_if_match(request))
+        with self._api.permit():
+            other = await self._api.short_json(request, runtime, partial(_other_class, field))
+            work = enrolled.store.rename_class if field == "to" else enrolled.store.merge_classes
+            state = await run_in_threadpool(work, name, label, other, if_match=_if_match(request))
         return await self._changed(enrolled, name, state)
 
     def _enrolled(self, request: Request) -> tuple[EnrolledSets, str]:

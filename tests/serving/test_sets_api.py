@@ -287,6 +287,41 @@ def test_an_unknown_set_is_told_before_the_body_is_read(client, name):
     assert_error(response, 404, "unknown_set")
 
 
+@pytest.mark.parametrize("verb", [{"rename": "to"}, {"merge": "into"}])
+def test_the_name_of_a_class_is_no_long_body(client, encode, name, verb):
+    ((step, field),) = verb.items()
+    enrol(client, name, "x", encode())
+    path = f"/v1/sets/{name}/classes/x/{step}"
+    message = assert_error(client.post(path, json={field: "y" * 5000}), 413, "body_too_large")
+    assert "a name takes less" in message
+    headers = {"Content-Type": "application/json"}
+    chunks = iter([b" " * 1000] * 6)  # without a Content-Length
+    assert_error(client.post(path, content=chunks, headers=headers), 413, "body_too_large")
+    longest = json.dumps({field: "\U0001f43a" * 128})
+    answer = client.post(path, content=longest, headers=headers)
+    assert answer.status_code == (200 if step == "rename" else 404), answer.text
+
+
+def test_whatever_takes_memory_needs_a_permit(bundle, encode, tmp_path):
+    settings = Settings(str(bundle.path), database=f"sqlite:///{tmp_path}/sets.sqlite", max_requests=1)
+    with TestClient(create_app(lambda: settings)) as client:
+        enrol(client, "mine", "x", encode())
+        requests = [
+            ("GET", "/v1/sets/mine", {}),
+            ("GET", "/v1/sets/mine/prototypes", {}),
+            ("GET", "/v1/sets/default/prototypes?format=npy", {}),
+            ("POST", "/v1/sets/mine/classes/x/rename", {"json": {"to": "x2"}}),
+            ("POST", "/v1/sets/mine/classes/x2/merge", {"json": {"into": "y"}}),
+            ("POST", "/v1/classify?set=mine&threshold=0", {"files": form(encode())}),
+            ("POST", "/v1/classify?set=none", {"files": form(encode())}),
+        ]
+        with client.app.state.api.permit():
+            for method, path, sent in requests:
+                assert_error(client.request(method, path, **sent), 503, "busy")
+        statuses = [client.request(method, path, **sent).status_code for method, path, sent in requests]
+        assert statuses == [200, 200, 200, 200, 404, 200, 404], "the permits came back"
+
+
 # ---- tokens, images, other processes and models
 
 
