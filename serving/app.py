@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from serving.api import Api
 from serving.auth import READ, WRITE, Authorised
 from serving.errors import ServingError, error_body, error_response
-from serving.logs import Logged
+from serving.logs import Logged, id_header
 from serving.metrics import Measured
 from serving.model import Model
 from serving.model import load as load_model
@@ -161,6 +161,8 @@ async def _answer_unrouted(_: Request, error: Exception) -> Response:
     return error_response(_UNKNOWN_PATH)
 
 
-async def _answer_unexpected(_: Request, error: Exception) -> Response:
-    # Starlette raises the error again after this, so that it reaches the log; the client learns nothing of it.
-    return error_response(ServingError("internal_error", "the service failed on this request; its log says why"))
+async def _answer_unexpected(request: Request, error: Exception) -> Response:
+    # Starlette raises the error again after this, so that it reaches the log; the client learns nothing of it. And it
+    # calls this outside of all middleware, Logged among it.
+    message = "the service failed on this request; its log says why"
+    return error_response(ServingError("internal_error", message, id_header(request.scope)))

@@ -8,6 +8,7 @@ import sys
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import ServingError, error_response
+from serving.logs import id_header
 
 if sys.version_info >= (3, 11):
     from asyncio import timeout
@@ -50,7 +51,8 @@ class Deadline:
         except asyncio.TimeoutError:
             if begun:  # uvicorn logs it and closes the connection: a half answer cannot be taken back
                 raise
-            error = ServingError("timeout", f"no answer within {self._seconds:g} s; try again later")
+            message = f"no answer within {self._seconds:g} s; try again later"
+            error = ServingError("timeout", message, id_header(scope))
             await error_response(error)(scope, receive, send)
 
 

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 logger = logging.getLogger("serving.requests")
 
 HEADER = "X-Request-ID"
+_STATE = "request_id"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET = ("/livez", "/readyz", "/healthz", "/metrics")
 _LINE = "%(method)s %(route)s %(status)s %(seconds).3f s %(request_id)s"
@@ -40,6 +41,7 @@ class Logged:
             return
         given = Headers(scope=scope).get(HEADER, "")
         request_id = given if _ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        scope.setdefault("state", {})[_STATE] = request_id
         started, status = time.perf_counter(), 500
 
         async def watched(message: Message) -> None:
@@ -71,6 +73,12 @@ class Logged:
             # Logger.log would walk the stack for a place that no line shows.
             record = logger.makeRecord(logger.name, level, __file__, 0, _LINE, (values,), None, extra=values)
             logger.handle(record)
+
+
+def id_header(scope: Scope) -> dict[str, str]:
+    """The header with a request's id, for an answer that is given outside of :class:`Logged`; none if it has no id."""
+    request_id = scope.get("state", {}).get(_STATE)
+    return {} if request_id is None else {HEADER: request_id}
 
 
 class JsonFormatter(logging.Formatter):

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from serving.deadline import Deadline
+from serving.logs import Logged
 
 HOME = Path(__file__).resolve().parents[2]
 
@@ -30,7 +31,8 @@ def ask(app, *, seconds: float):
         async def send(message):
             sent.append(message)
 
-        await Deadline(app, timeout=seconds)({"type": "http"}, receive, send)
+        scope = {"type": "http", "path": "/v1/classify", "method": "POST", "headers": [(b"x-request-id", b"mine")]}
+        await Deadline(app, timeout=seconds)(scope, receive, send)
 
     asyncio.run(main())
     return sent, timers
@@ -62,6 +64,14 @@ def test_a_request_without_an_answer_in_time_is_cancelled_and_told_so():
     assert cancelled == [True]
     assert sent[0]["status"] == 504
     assert json.loads(sent[1]["body"])["error"]["code"] == "timeout"
+
+
+def test_the_refusal_has_the_request_s_id():
+    async def hang(scope, receive, send):
+        await receive()
+
+    sent, _ = ask(Logged(hang), seconds=0.05)
+    assert (b"x-request-id", b"mine") in sent[0]["headers"]
 
 
 def test_an_answer_that_has_begun_is_broken_off_and_not_followed_by_another():

@@ -66,8 +66,9 @@ def test_a_failure_is_an_error_with_its_traceback(client, encode, monkeypatch, c
     from serving.runtime import Runtime
 
     monkeypatch.setattr(Runtime, "classified", lambda *arguments: 1 / 0)
-    post(client, encode())
+    answer = post(client, encode())
     assert lines()[-1]["level"] == "error"
+    assert answer.headers.get_list("x-request-id") == [lines()[-1]["request_id"]]
     try:
         1 / 0  # noqa: B018
     except ZeroDivisionError:
