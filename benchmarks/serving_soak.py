@@ -108,7 +108,7 @@ def bad_prototypes(client: httpx.Client, chance: random.Random, dim: int) -> htt
 def hang_up(client: httpx.Client, chance: random.Random, dim: int) -> httpx.Response:
     """A client that leaves in the middle of its body."""
     url = client.base_url
-    head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: 99999\r\n\r\n"
+    head = f"POST {CLASSIFY} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: 99999\r\n\r\n"
     with socket.create_connection((url.host, url.port or 80), timeout=10) as connection:
         connection.sendall(head.encode() + b"x" * 1000)
     return httpx.Response(0)

@@ -9,13 +9,14 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.errors import ServingError, error_response
+from serving.origin import check_host, check_site
 from serving.settings import Settings, variable
 
 READ, WRITE = "read", "write"
 
 
 def authorise(headers: Mapping[str, str], settings: Settings, access: str) -> None:
-    """Check a request's token; where no token is set, everybody may do everything.
+    """Check a request's token; where no token is set, everybody may do everything, but for pages of others'.
 
     Args:
         headers: of the request.
@@ -23,10 +24,14 @@ def authorise(headers: Mapping[str, str], settings: Settings, access: str) -> No
         access: "read" or "write".
 
     Raises:
-        ServingError: "unauthorized" where a token is missing or wrong, "forbidden" where it only reads.
+        ServingError: "unauthorized" where a token is missing or wrong, "forbidden" where it only reads, or where a
+            browser asks for another's page.
     """
     needed = settings.write_token if access == WRITE else settings.read_token
     if not needed and not (access == WRITE and settings.read_token):
+        check_host(headers, settings)
+        if access == WRITE:
+            check_site(headers, settings)
         return
     scheme, _, given = headers.get("authorization", "").partition(" ")
     # Every token is compared, in constant time: how long it takes tells nothing.

@@ -44,8 +44,11 @@ class Settings:
         max_classes: most prototypes that a request may bring along, or a set may hold.
         read_token: where set, /v1 asks for it (or for the other) as a bearer token.
         write_token: where set, enrolment asks for it.
+        hosts: with commas between: where no token is asked for, further names of the service, and hosts whose pages may
+            write to it.
         log: "text" or "json", the form of the lines on standard error.
-        url: where clients reach the service; set by ``protozoo serve``, printed when ready. May be empty.
+        url: where clients reach the service; set by ``protozoo serve``, printed when ready. May be empty. Where it is
+            loopback, no other host's name is answered without a token.
     """
 
     bundle: str
@@ -64,6 +67,7 @@ class Settings:
     read_token: str = field(default="", repr=False)
     write_token: str = field(default="", repr=False)
     decode: str = "exact"
+    hosts: str = ""
     log: str = "text"
     url: str = ""
 

@@ -22,7 +22,7 @@ from benchmarks.processes import family, free_port, wait_until_ready
 from tests.tiny_bundle import make_tiny_bundle
 
 HOME = Path(serving.__file__).resolve().parent.parent
-HEAD = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
+HEAD = b"POST /v1/classify HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/jpeg\r\nContent-Length: %d\r\n\r\n"
 JPEG = {"Content-Type": "image/jpeg"}
 
 
@@ -106,7 +106,7 @@ def test_a_head_without_end_is_refused_and_not_kept(url):
     """uvicorn itself takes one of any size where httptools is installed, which is what it prefers."""
     address = ("127.0.0.1", int(url.rpartition(":")[2]))
     with socket.create_connection(address, timeout=20) as connection:
-        connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: x\r\nX-Long: ")
+        connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\nX-Long: ")
         with suppress(ConnectionError):  # it may have hung up in the middle
             for _ in range(64):
                 connection.sendall(b"a" * (1 << 20))
@@ -115,14 +115,16 @@ def test_a_head_without_end_is_refused_and_not_kept(url):
             answer = connection.recv(1 << 16)
     assert answer == b"" or answer.startswith(b"HTTP/1.1 400")
     with socket.create_connection(address, timeout=20) as connection:
-        connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: x\r\nX-Long: " + b"a" * (600 << 10))
+        connection.sendall(b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\nX-Long: " + b"a" * (600 << 10))
         assert connection.recv(1 << 16).startswith(b"HTTP/1.1 400")
 
 
 @pytest.mark.parametrize("path", ["/v1/classify", "/v1/nothing"])  # which waits for the body, and which does not
 @pytest.mark.parametrize("trailer", [b"a:\r\n", b"b"], ids=["many", "one without end"])
 def test_trailers_without_end_are_refused_and_not_kept(url, path, trailer):
-    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    )
     with socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=20) as connection:
         connection.sendall(head.encode())
         with suppress(ConnectionError):  # it may have hung up in the middle
