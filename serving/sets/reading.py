@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
 from serving.sets.archive import Archive
 from serving.sets.embeddings import prototypes
@@ -68,9 +68,12 @@ def read_sample(connection: Connection, model: ModelKey, name: str, most: int) -
     snapshot = read_snapshot(connection, model, name)
     row = find_set(connection, name)
     position = {label: index for index, label in enumerate(snapshot.labels)}
-    query = select(classes.c.label, examples.c.embedding).join(classes).where(classes.c.set_id == row.id)
+    # Counted class by class: ids are all sets' together, and where two take turns every second one is another's.
+    place = func.row_number().over(order_by=(classes.c.id, examples.c.id)).label("place")
+    mine = select(examples.c.id, place).join(classes).where(classes.c.set_id == row.id).subquery()
     step = max(1, -(-row.examples // most))
-    found = connection.execute(query.where(examples.c.id % step == 0).order_by(examples.c.id).limit(most)).all()
+    query = select(classes.c.label, examples.c.embedding).join(classes).join(mine, mine.c.id == examples.c.id)
+    found = connection.execute(query.where(mine.c.place % step == 0).order_by(examples.c.id)).all()
     owners = np.array([position[one.label] for one in found], np.int64)
     return Sample(snapshot, unpack((one.embedding for one in found), row.dim), owners)
 

@@ -54,6 +54,17 @@ def test_a_sample_of_a_set_has_at_most_so_many_examples_each_with_its_class(stor
         assert row.tobytes() in {one.tobytes() for one in rows["ab"[owner]]}
 
 
+def test_a_sample_is_spread_over_a_set_that_took_turns_with_another(store):
+    for number in range(20):
+        for name in ("birds", "fish"):  # so that one has all even ids, and the other none
+            for label in ("a", "b"):
+                write = store.add_examples if number else store.enrol
+                write(name, label, units(number))
+    for name in ("birds", "fish"):
+        for most in (20, 10):  # every second example, every fourth
+            assert sorted(store.sample(name, most).owners.tolist()) == [0] * (most // 2) + [1] * (most // 2)
+
+
 def test_a_snapshot_holds_all_classes_in_the_order_of_their_enrolment(store):
     for seed, label in enumerate(["wren", "Amsel", "über", "eagle"]):
         store.enrol("birds", label, units(seed, seed + 1))
