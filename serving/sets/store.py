@@ -170,7 +170,7 @@ class SetStore:
     def rename_class(self, name: str, label: str, new: str, *, if_match: int | None = None) -> ClassState:
         """Give a class another name; it keeps its place."""
         target, new = Target(name, label, if_match), checked_label(new)
-        return self._database.write(lambda write: writing.rename(write, self.model, self.limits, target, new))
+        return self._erase(lambda write: writing.rename(write, self.model, self.limits, target, new))
 
     def merge_classes(self, name: str, label: str, into: str, *, if_match: int | None = None) -> ClassState:
         """Give all examples of a class to another, and delete it.
@@ -182,7 +182,7 @@ class SetStore:
             if_match: version of the class that ends.
         """
         source = Target(name, label, if_match)
-        return self._database.write(lambda write: writing.merge(write, self.model, self.limits, source, into))
+        return self._erase(lambda write: writing.merge(write, self.model, self.limits, source, into))
 
     def delete_class(self, name: str, label: str, *, if_match: int | None = None) -> None:
         """Delete a class with its examples. The set stays, if need be without classes."""
@@ -237,6 +237,7 @@ class SetStore:
         return self._database.write(done)
 
     def _erase(self, work: Callable[[Write], T]) -> T:
+        """Do what leaves something behind that is to be forgotten, if only a name."""
         result = self._database.write(work)
         self._database.forget()
         return result

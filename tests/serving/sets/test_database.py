@@ -100,6 +100,22 @@ def test_deleting_leaves_no_byte_in_sqlite_s_files(tmp_path):
     store.close()
 
 
+def test_a_name_that_was_given_up_is_in_no_byte_of_sqlite_s_files(tmp_path):
+    store = SetStore.open(f"sqlite:///{tmp_path}/sets.sqlite", MODEL)
+    for number, label in enumerate(("Ada", "Bob", "Cleo")):
+        store.enrol("faces", label, units(number), key=label.lower())
+
+    def held():
+        data = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        return [word for word in (b"Ada", b"Bob", b"Cleo", b"Dora") if word in data]
+
+    store.rename_class("faces", "Ada", "Dora")
+    assert held() == [b"Bob", b"Cleo", b"Dora"]
+    store.merge_classes("faces", "Bob", "Cleo")
+    assert held() == [b"Cleo", b"Dora"]
+    store.close()
+
+
 def test_no_password_is_in_a_message(postgresql):
     right = postgresql.fresh_url()
     store = SetStore.open(right, MODEL)
