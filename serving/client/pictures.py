@@ -18,6 +18,8 @@ Pictures = Picture | Sequence[Picture]
 Part = tuple[str, tuple[str, bytes]]
 """Name of the part, and (file name, bytes)."""
 
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16", "I;16B")
+
 
 def is_list(images: Pictures) -> bool:
     """Whether several images were given, if only one in a list: then the answer is a list too."""
@@ -25,7 +27,7 @@ def is_list(images: Pictures) -> bool:
 
 
 def image_parts(images: Pictures) -> list[Part]:
-    """A part for each image; a PIL image is sent as PNG.
+    """A part for each image; a PIL image is sent as PNG, as RGB where a PNG cannot have its mode.
 
     Raises:
         ValueError: the list is empty.
@@ -49,6 +51,10 @@ def _bytes(image: Picture) -> bytes:
         return image
     if isinstance(image, (str, Path)):
         return Path(image).read_bytes()
+    if image.mode not in _PNG_MODES:
+        from zoo.bundle.images import to_rgb  # imports Pillow, which who sends files need not have
+
+        image = to_rgb(image)
     buffer = io.BytesIO()
     image.save(buffer, "PNG")
     return buffer.getvalue()

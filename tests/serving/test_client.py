@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import io
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from PIL import Image
 
 from serving.client import AsyncClient, Classification, Client, Prototypes, ServiceError
 from serving.client.calls import ClassifyOptions, classify
+from serving.engine import Engine
 from tests.serving.talk import in_process
 from tests.tiny_bundle import THRESHOLDS
 
@@ -80,6 +82,15 @@ def test_one_image_gives_one_answer_and_a_list_gives_a_list(service, client, enc
     several = service.classify(pictures)
     assert [answer.label for answer in several] == [expected["label"]] * 4
     assert [type(answer) for answer in service.classify([pictures[0]])] == [Classification]
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "HSV", "LAB", "I", "F"])
+def test_a_pil_image_of_any_mode_is_sent(service, bundle, encode, mode):
+    picture = Image.open(io.BytesIO(encode("PNG")))
+    via = {"PA": "P", "RGBa": "RGBA"}.get(mode, "RGB")
+    picture = picture.convert(via).convert(mode)
+    expected = Engine(bundle).run(bundle.preprocessing.pixels(picture)[None])
+    np.testing.assert_allclose(service.embed(picture), expected.embeddings[0], atol=1e-6)
 
 
 def test_a_bad_image_among_good_ones_is_an_error_in_its_place(service, encode):
