@@ -31,7 +31,7 @@ class Settings:
         gpu: with "cuda" the first worker's, counted from 0 among those that are visible; each further worker takes the
             next.
         max_body_bytes: largest body of a request, in bytes.
-        max_pixels: largest picture, in pixels; while it is decoded each takes up to 8 bytes.
+        max_pixels: largest picture, in pixels; while it is decoded each takes up to 17 bytes.
         max_images: most images in one request.
         max_requests: most requests at a time, each of which may hold a body in memory.
         max_queue: most images that wait for the device.

@@ -58,6 +58,20 @@ def test_a_pod_has_time_to_answer_what_is_under_way():
     assert spec["terminationGracePeriodSeconds"] > wait + DRAIN_SECONDS
 
 
+def test_the_limits_of_requests_fit_into_a_pod_s_memory():
+    """By what docs/serving.md says of pictures and bodies; what is left is for the processes and the model."""
+    one = container()[1]
+    settings = {
+        variable["name"].removeprefix("PROTOZOO_").lower(): int(variable["value"])
+        for variable in one["env"]
+        if variable.get("value", "").isdecimal()
+    }
+    decoding = settings["decode_threads"] * settings["max_pixels"] * 17
+    bodies = settings["max_requests"] * settings["max_body_bytes"] * 2
+    memory = int(one["resources"]["limits"]["memory"].removesuffix("Mi")) << 20
+    assert decoding + bodies + (512 << 20) < memory
+
+
 def test_it_does_not_run_as_root_and_is_limited():
     spec, one = container()
     assert spec["securityContext"]["runAsNonRoot"]
