@@ -126,7 +126,8 @@ class _Parser(MultiPartParser):
 async def _form(
     request: Request, stream: AsyncGenerator[bytes, None], max_bytes: int, max_images: int, parts: Sequence[str]
 ) -> Form:
-    parser = _Parser(request.headers, stream)
+    # Within Starlette's own limit one image too many is told in words; above it stands the operator's.
+    parser = _Parser(request.headers, stream, max_files=max(1000, max_images + len(parts)))
     parser.spool_max_size = max_bytes  # the whole body is bounded, so no part needs a temporary file
     parser.max_part_size = max_bytes
     try:

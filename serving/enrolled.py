@@ -10,8 +10,9 @@ from starlette.concurrency import run_in_threadpool
 from serving.errors import ServingError
 from serving.prototypes import PrototypeSet
 from serving.sets import Limits, ModelKey, SetError, SetInfo, SetStore, Snapshot
-from serving.settings import Settings
-from zoo.bundle import Bundle
+from serving.sets.embeddings import MAX_EXAMPLES
+from serving.settings import Settings, variable
+from zoo.bundle import Bundle, ProtozooError
 from zoo.bundle.open_set import leave_out_thresholds
 
 logger = logging.getLogger(__name__)
@@ -29,7 +30,21 @@ def open_store(settings: Settings, bundle: Bundle) -> SetStore:
         ProtozooError: the database cannot be used.
     """
     model = ModelKey(bundle.sha256[bundle.weights_path.name], bundle.prototypes.shape[1])
-    return SetStore.open(settings.database or None, model, Limits(classes=settings.max_classes))
+    return SetStore.open(settings.database or None, model, set_limits(settings))
+
+
+def set_limits(settings: Settings) -> Limits:
+    """What the settings allow to enrol.
+
+    Raises:
+        ProtozooError: a class may have more examples than can be summed exactly.
+    """
+    if settings.max_examples > MAX_EXAMPLES:
+        raise ProtozooError(
+            f"{variable('max_examples')} must be at most {MAX_EXAMPLES}, up to which sums are exact; it is "
+            f"{settings.max_examples}"
+        )
+    return Limits(settings.max_sets, settings.max_classes, settings.max_examples, settings.max_image_bytes)
 
 
 class EnrolledSets:

@@ -148,7 +148,8 @@ def _settings() -> Settings:
 @contextmanager
 def _opened(database: str | None, bundle: Bundle | None = None, *, create: bool = False) -> Iterator[SetStore]:
     """The sets of a database; without a bundle for what asks for no model's embeddings."""
-    from serving.sets import Limits, ModelKey, SetStore
+    from serving.enrolled import set_limits
+    from serving.sets import ModelKey, SetStore
     from serving.sets.connect import location, parse_url
     from zoo.bundle import ProtozooError
 
@@ -161,7 +162,7 @@ def _opened(database: str | None, bundle: Bundle | None = None, *, create: bool 
             "PROTOZOO_DATABASE"
         )
     key = ModelKey("", 0) if bundle is None else ModelKey(_sha256(bundle), bundle.prototypes.shape[1])
-    store = SetStore.open(text, key, Limits(classes=settings.max_classes))
+    store = SetStore.open(text, key, set_limits(settings))
     try:
         yield store
     finally:

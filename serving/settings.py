@@ -42,6 +42,9 @@ class Settings:
         database: where enrolled sets are kept: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME; empty means
             SQLite in the user's own folder for data.
         max_classes: most prototypes that a request may bring along, or a set may hold.
+        max_sets: most enrolled sets in the database.
+        max_examples: most examples of a class, at most 4096.
+        max_image_bytes: most bytes of the images that are kept with one set.
         read_token: where set, /v1 asks for it (or for the other) as a bearer token.
         write_token: where set, enrolment asks for it.
         hosts: with commas between: where no token is asked for, further names of the service, and hosts whose pages may
@@ -64,6 +67,9 @@ class Settings:
     answer_seconds: int = 30
     database: str = field(default="", repr=False)
     max_classes: int = 10_000
+    max_sets: int = 100
+    max_examples: int = 1000
+    max_image_bytes: int = 256 * MIB
     read_token: str = field(default="", repr=False)
     write_token: str = field(default="", repr=False)
     decode: str = "exact"
@@ -125,6 +131,9 @@ _LEAST = {"gpu": 0} | dict.fromkeys(
         "body_seconds",
         "answer_seconds",
         "max_classes",
+        "max_sets",
+        "max_examples",
+        "max_image_bytes",
     ),
     1,
 )

@@ -143,6 +143,14 @@ def test_more_images_than_the_limit_are_refused(client, encode):
     assert "more than 8 images" in message
 
 
+def test_more_images_than_a_thousand_are_read_where_the_operator_allows_them(bundle):
+    """Starlette's parser has a limit of its own."""
+    settings = Settings(str(bundle.path), max_images=1002, max_queue=1002)
+    with TestClient(create_app(lambda: settings)) as client:
+        results = client.post("/v1/classify", files=form(*[b"x"] * 1002)).json()["results"]
+        assert [result["error"]["code"] for result in results] == ["unsupported_media_type"] * 1002
+
+
 def test_row_15_one_bad_among_24_concurrent_good(client, encode):
     files = [encode(seed=seed) for seed in range(24)]
     files[7] = files[7][:300]

@@ -11,11 +11,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from serving.app import create_app
-from serving.enrolled import POLL_SECONDS
+from serving.enrolled import POLL_SECONDS, open_store
 from serving.sets import ModelKey, SetStore
 from serving.settings import Settings
 from tests.serving.talk import assert_error, enrol, form, unit
 from tests.tiny_bundle import make_tiny_bundle
+from zoo.bundle import ProtozooError
 
 
 def embeddings(client, *images):
@@ -347,6 +348,18 @@ def test_images_are_kept_only_where_asked(client, encode, name, bundle):
     response = client.put(f"/v1/sets/{name}/classes/z?keep=images", json={"embeddings": np.eye(8).tolist()})
     assert_error(response, 422, "invalid_parameter")
     assert_error(enrol(client, name, "z", encode(), keep="all"), 422, "invalid_parameter")
+
+
+def test_the_operator_says_how_much_can_be_enrolled(bundle, encode, tmp_path):
+    limits = {"max_sets": 1, "max_examples": 2, "max_image_bytes": len(encode()) + 1}
+    settings = Settings(str(bundle.path), database=f"sqlite:///{tmp_path}/sets.sqlite", **limits)
+    with TestClient(create_app(lambda: settings)) as client:
+        assert enrol(client, "mine", "x", encode(), keep="images").status_code == 201
+        assert "there are 1 prototype sets" in assert_error(enrol(client, "more", "x", encode()), 507, "set_full")
+        assert "image bytes" in assert_error(enrol(client, "mine", "y", encode(), keep="images"), 507, "set_full")
+        assert "3 examples" in assert_error(enrol(client, "mine", "y", *[encode()] * 3), 507, "set_full")
+    with pytest.raises(ProtozooError, match="PROTOZOO_MAX_EXAMPLES must be at most 4096"):
+        open_store(Settings(str(bundle.path), max_examples=4097), bundle)
 
 
 def test_what_another_process_writes_is_seen_within_a_second(bundle, encode, database_url):
