@@ -37,6 +37,11 @@ class Form:
     parts: Mapping[str, bytes]
 
 
+def media_type(request: Request) -> str:
+    """What a body is declared as, without parameters and in lower case; empty where it is not."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
 async def read_form(request: Request, *, max_bytes: int, max_images: int, parts: Sequence[str] = ()) -> Form:
     """Read the images of a request.
 
@@ -54,7 +59,7 @@ async def read_form(request: Request, *, max_bytes: int, max_images: int, parts:
         raise ServingError(
             "unsupported_media_type", "send the body without Content-Encoding", {"Accept-Encoding": "identity"}
         )
-    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    declared = media_type(request)
     if declared not in (*_RAW_ALIASES, FORM_TYPE):
         raise ServingError(
             "unsupported_media_type",
@@ -81,7 +86,7 @@ async def read_json(request: Request, max_bytes: int, check: Callable[[Any], T],
     Raises:
         ServingError: it is declared as something else, too large, or malformed.
     """
-    declared = request.headers.get("content-type", "").split(";")[0].strip().lower()
+    declared = media_type(request)
     if declared != JSON_TYPE or request.headers.get("content-encoding", "identity").lower() != "identity":
         raise ServingError(
             "unsupported_media_type", f"send {JSON_TYPE} without Content-Encoding", {"Accept": JSON_TYPE}

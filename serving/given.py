@@ -12,11 +12,13 @@ from numpy.typing import NDArray
 
 from serving.errors import ServingError
 from serving.prototypes import GIVEN, PrototypeSet
+from serving.sets.embeddings import unit_rows
+from serving.sets.errors import InvalidExamplesError
+from serving.sets.names import MAX_LABEL
 
 ROWS, NAMES = "prototypes", "names"
 PARTS = (ROWS, NAMES)
 
-_LONGEST_NAME = 128
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")  # JSON can escape one, and no answer could be encoded with it
 
 
@@ -69,12 +71,10 @@ def _read_npy(data: bytes) -> NDArray[np.generic]:
 def _unit_rows(array: NDArray[np.generic], dim: int, max_classes: int) -> NDArray[np.float32]:
     if array.shape[1] != dim or not 1 <= len(array) <= max_classes:
         raise _invalid(f"`{ROWS}` must be of shape (K, {dim}) with K from 1 to {max_classes}; it is {array.shape}")
-    rows = array.astype(np.float64)
-    norms = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not (np.isfinite(norms).all() and (norms > 1e-12).all()):
-        raise _invalid(f"every row of `{ROWS}` must be finite and not zero")
-    units: NDArray[np.float32] = (rows / norms).astype(np.float32)
-    return units
+    try:
+        return unit_rows(array, dim)
+    except InvalidExamplesError as error:
+        raise _invalid(f"every row of `{ROWS}` must be finite and not zero") from error
 
 
 def _names(data: bytes, count: int) -> list[str]:
@@ -84,8 +84,8 @@ def _names(data: bytes, count: int) -> list[str]:
         raise _invalid(f"`{NAMES}` must be a JSON list of {count} texts") from error
     if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
         raise _invalid(f"`{NAMES}` must be a JSON list of {count} texts, one for each row of `{ROWS}`")
-    if any(not name or len(name) > _LONGEST_NAME or _LONE_SURROGATE.search(name) for name in names):
-        raise _invalid(f"every one of `{NAMES}` must have 1 to {_LONGEST_NAME} characters of Unicode")
+    if any(not name or len(name) > MAX_LABEL or _LONE_SURROGATE.search(name) for name in names):
+        raise _invalid(f"every one of `{NAMES}` must have 1 to {MAX_LABEL} characters of Unicode")
     return names
 
 

@@ -15,6 +15,11 @@ from serving.closest import Closest, closest
 from serving.errors import ServingError
 
 
+def angle(cosine: float) -> float:
+    """The angle in radians of a cosine, which rounding may have brought a little past 1."""
+    return math.acos(min(max(cosine, -1.0), 1.0))
+
+
 @dataclass(frozen=True)
 class Prediction:
     """One candidate. ``index`` counts in the whole set, ``probability`` is among those that compete."""
@@ -101,7 +106,7 @@ class PrototypeSet:
     def smallest_angle(self) -> float:
         """Smallest angle between any two prototypes, in radians; infinite where there is only one."""
         largest = float(self.closest.cosine.max(initial=-math.inf))
-        return math.acos(min(max(largest, -1.0), 1.0)) if math.isfinite(largest) else math.inf
+        return angle(largest) if math.isfinite(largest) else math.inf
 
     @property
     def unknown_angles(self) -> int:
@@ -180,13 +185,13 @@ class PrototypeSet:
         )
         best = predictions[0]
         known = threshold is None or float(competing.max()) >= threshold
-        angle = math.acos(min(max(best.cosine, -1.0), 1.0))
+        to_best = angle(best.cosine)
         return Answer(
             label=best.label if known else None,
             index=best.index if known else None,
             known=known,
-            certified=angle < self.smallest_angle / 2,
+            certified=to_best < self.smallest_angle / 2,
             cosine=best.cosine,
-            angle_deg=math.degrees(angle),
+            angle_deg=math.degrees(to_best),
             predictions=predictions,
         )

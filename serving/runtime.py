@@ -19,7 +19,7 @@ from serving.enrolled import EnrolledSets, open_store
 from serving.errors import ServingError
 from serving.metrics import Metrics
 from serving.model import Model
-from serving.prototypes import DEFAULT, PrototypeSet
+from serving.prototypes import DEFAULT, PrototypeSet, angle
 from serving.query import ClassifyQuery, Question
 from serving.settings import Settings
 from zoo.bundle import Bundle
@@ -176,7 +176,7 @@ class Runtime:
         return {
             "model": self.bundle.name,
             "cosine": cosine,
-            "angle_deg": math.degrees(math.acos(cosine)),
+            "angle_deg": math.degrees(angle(cosine)),
             "threshold": threshold,
             "same": None if threshold is None else cosine >= threshold,
         }

@@ -19,14 +19,15 @@ from starlette.responses import JSONResponse, Response
 
 from serving.api import Api
 from serving.batcher import Embedded
-from serving.body import JSON_TYPE
+from serving.body import JSON_TYPE, media_type
 from serving.enrolled import EnrolledSets
 from serving.errors import ServingError
 from serving.lengthy import respond
-from serving.prototypes import DEFAULT
+from serving.prototypes import DEFAULT, angle
 from serving.query import check_names
 from serving.runtime import Runtime
 from serving.sets import ClassState, SetError, SetInfo, Snapshot
+from serving.sets.embeddings import spreads
 
 _QUICK_CLASSES, _QUICK_NUMBERS = 1024, 4096
 """In an answer, which take less than handing it to a thread, or not much more."""
@@ -140,7 +141,7 @@ class SetsApi:
     async def _embeddings(self, request: Request) -> tuple[Any, list[bytes] | None]:
         """(embeddings, images) of a body; images are None where the client embedded them itself."""
         runtime = self._api.running()
-        if request.headers.get("content-type", "").split(";")[0].strip().lower() == JSON_TYPE:
+        if media_type(request) == JSON_TYPE:
             return await self._api.json(request, runtime, _sent_embeddings), None
         form = await self._api.form(request, runtime)
         results = await self._api.embedded(request, runtime, form.images)
@@ -235,10 +236,10 @@ def _info(info: SetInfo, runtime: Runtime) -> dict[str, Any]:
 
 
 def _classes(snapshot: Snapshot) -> list[dict[str, Any]]:
-    spreads = np.linalg.norm(snapshot.sums, axis=1) / snapshot.counts
+    columns = (snapshot.counts, snapshot.versions, spreads(snapshot.sums, snapshot.counts))
     return [
-        {"label": label, "n": int(n), "version": int(version), "spread": min(float(spread), 1.0)}
-        for label, n, version, spread in zip(snapshot.labels, snapshot.counts, snapshot.versions, spreads, strict=True)
+        {"label": label, "n": n, "version": version, "spread": spread}
+        for label, n, version, spread in zip(snapshot.labels, *(column.tolist() for column in columns), strict=True)
     ]
 
 
@@ -279,7 +280,7 @@ def _warning(state: ClassState, nearest: dict[str, Any] | None) -> str | None:
 
 
 def _angle(cosine: float) -> float:
-    return math.degrees(math.acos(min(max(cosine, -1.0), 1.0)))
+    return math.degrees(angle(cosine))
 
 
 def _embedding(result: Embedded | ServingError, index: int, count: int) -> Any:

@@ -16,6 +16,8 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from serving.sets.names import MAX_KEY, MAX_LABEL
+
 SCHEMA_VERSION = 1
 
 metadata = MetaData()
@@ -48,7 +50,7 @@ classes = Table(
     metadata,
     Column("id", _Id, primary_key=True),
     Column("set_id", ForeignKey(sets.c.id, ondelete="CASCADE"), nullable=False),
-    Column("label", String(128), nullable=False),
+    Column("label", String(MAX_LABEL), nullable=False),
     Column("version", BigInteger, nullable=False),
     Column("n", BigInteger, nullable=False),
     Column("sum", LargeBinary, nullable=False),  # float64, little-endian
@@ -70,7 +72,7 @@ examples = Table(
 answers = Table(
     "protozoo_answers",
     metadata,
-    Column("key", String(200), primary_key=True),
+    Column("key", String(MAX_KEY), primary_key=True),
     Column("digest", String(64), nullable=False),
     Column("created", Double, nullable=False, index=True),
     # What a class is called and where it points stays with the class alone, so that deleting it deletes them.

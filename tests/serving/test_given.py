@@ -11,6 +11,7 @@ import pytest
 
 from serving.errors import ServingError
 from serving.given import given_prototypes
+from serving.sets.embeddings import unit_rows
 from tests.serving.talk import assert_error, form, post
 
 
@@ -139,6 +140,14 @@ def test_names_that_do_not_fit_are_refused(names):
 def test_names_without_prototypes_are_refused():
     with pytest.raises(ServingError, match="no `prototypes`"):
         given_prototypes({"names": b'["a"]'}, dim=8, max_classes=5)
+
+
+@pytest.mark.parametrize("length", [1e-300, 1e-13, 1.0, 1e200])
+def test_what_can_be_enrolled_can_be_brought_along(length):
+    row = np.array([[3.0, 4.0, 0, 0, 0, 0, 0, 0]]) * length
+    given = given_prototypes({"prototypes": npy(row)}, dim=8, max_classes=5)
+    assert given.rows.tobytes() == unit_rows(row, 8).tobytes()
+    np.testing.assert_allclose(given.rows[0, :2], [0.6, 0.8], rtol=1e-6)
 
 
 @pytest.mark.parametrize("dtype", [">f4", "<f8", "<f2"])
