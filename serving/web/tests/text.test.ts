@@ -46,6 +46,7 @@ describe("curl", () => {
 describe("python", () => {
   test("every kind of action is a call of the client", () => {
     expect(python(LOOKED, HERE)).toContain('service.classify(images, set="default")');
+    expect(python(LOOKED, HERE)).toContain("from protozoo import Client");
     expect(python(LOOKED, HERE)).toContain('images = ["frog.png"]');
     expect(python(ENROLLED, HERE)).toContain('service.enrol("mine", "Amsel / ü", images)');
     expect(python({ ...ENROLLED, copied: true }, HERE)).toContain("embeddings=prototype");

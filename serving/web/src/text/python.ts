@@ -5,7 +5,7 @@ export function python(done: Done, where: Where): string {
   const token = where.token ? ', token=os.environ["PROTOZOO_TOKEN"]' : "";
   return [
     ...(where.token ? ["import os", ""] : []),
-    'from serving.client import Client  # pip install "protozoo[client]"',
+    'from protozoo import Client  # pip install "protozoo[client]"',
     "",
     `with Client(${text(where.url)}${token}) as service:`,
     ...statements(done).map((line) => `    ${line}`),
