@@ -185,6 +185,10 @@ def test_errors_keep_their_status_and_shape_behind_bentoml(url):
         assert (response.status_code, set(response.json())) == (status, {"error"})
 
 
+def test_a_name_that_was_made_to_point_here_is_refused(url):
+    assert httpx.get(f"{url}/v1/model", headers={"Host": "evil.example"}).status_code == 403
+
+
 def test_a_body_over_the_limit_is_413(url):
     response = httpx.post(f"{url}/v1/classify", content=b"x" * (21 << 20), headers=JPEG)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "body_too_large")
