@@ -12,7 +12,7 @@ from training.recipe import Recipe, load_recipe
 from training.train import train
 from training.transfer.naming import tag_for
 from zoo.bundle import Bundle
-from zoo.exporter import export_run
+from zoo.exporter import check_exporter, export_run
 from zoo.files import check_free
 
 RECIPE = "_finetune"
@@ -78,6 +78,7 @@ def finetune(
         StoppedError: a signal asked for it.
     """
     check_free(out)
+    check_exporter("bundle")
     run = out.with_name(f"{out.name}.run")
     train(recipe, data, run, name=tag or tag_for(recipe.objective, data), command=command, say=say, options=options)
     return export_run(run, out)

@@ -27,7 +27,7 @@ from training.probes.probing import closed_form_of, encoder_features
 from training.provenance import code_revision
 from training.record import describe_model, machine, measure
 from zoo.bundle import Bundle
-from zoo.exporter import export_run
+from zoo.exporter import check_exporter, export_run
 from zoo.files import check_free
 from zoo.models.base import PrototypeModel, size_args, timm_model
 
@@ -93,6 +93,7 @@ def fit(
 
     options = options or FitOptions()
     check_free(out)
+    check_exporter("bundle")
     pretrained = open_pretrained(name_or_path)
     # Every image is read once, and of few shots most are not read at all.
     storage = "disk" if options.shots and options.storage == "auto" else options.storage
