@@ -28,8 +28,10 @@ def bayes_scores(
     :math:`p` of the training set). By Bayes' rule, with classes of frequencies :math:`\pi_c`,
 
     .. math::
-        \log p_\pi(c \mid x) &= z_c + \log \pi_c + \dots & \text{(NTCE)} \\
-        \log p_\pi(c \mid x) &= \log \sigma(z_c + \log n_c) - \log n_c + \log \pi_c + \dots & \text{(NONL)}
+        \log p_\pi(c \mid x) &= z_c + \log \pi_c + a_x & \text{(NTCE)} \\
+        \log p_\pi(c \mid x) &= \log \sigma(z_c + \log n_c) - \log n_c + \log \pi_c + a_x & \text{(NONL)}
+
+    where :math:`a_x` is a number of the image's.
 
     Args:
         logits: (M, K), cosine / temperature of the images.

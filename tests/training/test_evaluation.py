@@ -88,9 +88,9 @@ def test_evaluate_measures_a_bundle_on_the_test_split(
 ) -> None:
     bundle = make_tiny_bundle(tmp_path / "bundle", size=16, dim=3, labels=("blue", "green", "red"))
     asked: list[Any] = []
-    monkeypatch.setattr(training.evaluate, "create_model", lambda name: asked.append(name) or ColourModel())
+    monkeypatch.setattr(training.evaluate, "load_bundle", lambda found: asked.append(found.path) or ColourModel())
     result = evaluate_bundle(str(bundle.path), str(colours), foreign="patches")
-    assert asked == [f"local-dir:{bundle.path}"]
+    assert asked == [bundle.path]
     assert result["test_accuracy"] == 1
     assert (result["data"], result["test_images"]) == ("colours", 12)
     assert result["test_accuracy_interval"] == [1, 1]
@@ -125,7 +125,7 @@ def test_a_bundle_of_a_long_tail_is_measured_on_head_and_tail(
     )
     model = ColourModel()
     model.prototypes.data = torch.from_numpy(bundle.prototypes)
-    monkeypatch.setattr(training.evaluate, "create_model", lambda name: model)
+    monkeypatch.setattr(training.evaluate, "load_bundle", lambda found: model)
     found = evaluate_bundle(str(bundle.path), str(colours))["test_accuracy_long_tail"]
     assert found["training_images"] == {"largest": 500, "smallest": 5}
     assert found["by_readout"]["cosine"]["by_images"] == {

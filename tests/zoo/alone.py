@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import Distribution, PackageNotFoundError, distributions, requires
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -30,13 +30,18 @@ def brought(extras: list[str]) -> set[str]:
     return {str(name) for name, _ in found}
 
 
+def top_level(distribution: Distribution) -> set[str]:
+    """Names that a distribution's modules are imported by."""
+    parts = [file.parts for file in distribution.files or () if file.suffix in (".py", ".so")]
+    return {path[0] if len(path) > 1 else path[0].partition(".")[0] for path in parts}
+
+
 def hide(kept: set[str]) -> None:
     """Make the modules of all other distributions as if they were not installed."""
-    hidden = {
-        module
-        for module, names in packages_distributions().items()
-        if not kept & {str(canonicalize_name(name)) for name in names}
-    }
+    modules: dict[bool, set[str]] = {True: set(), False: set()}  # kept or not -> their names
+    for distribution in distributions():
+        modules[str(canonicalize_name(distribution.name)) in kept].update(top_level(distribution))
+    hidden = modules[False] - modules[True]
     find_spec = PathFinder.find_spec
 
     def found(name: str, path: object = None, target: object = None) -> ModuleSpec | None:
