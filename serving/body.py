@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from python_multipart.exceptions import FormParserError
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -137,8 +138,8 @@ async def _form(
     parser.max_part_size = max_bytes
     try:
         form = await parser.parse()
-    except MultiPartException as error:
-        raise ServingError("malformed_body", f"the multipart body cannot be read: {error.message}") from error
+    except (MultiPartException, FormParserError) as error:  # Starlette before 1.8 lets the second through
+        raise ServingError("malformed_body", f"the multipart body cannot be read: {error}") from error
     except UnicodeError as error:  # Python's codecs are more than character sets, and `undefined` is one
         raise ServingError("malformed_body", "the multipart body is not in the charset of its Content-Type") from error
     try:

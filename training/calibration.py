@@ -69,9 +69,15 @@ def calibration_error(bins: Sequence[Mapping[str, Any]]) -> float:
     return float(sum(gaps) / sum(row["count"] for row in bins))
 
 
-def nll(logits: Tensor, labels: Tensor) -> float:
-    """Mean negative log-likelihood of the labels (N,) under softmax(logits), (N, K), in nats."""
-    return float(F.cross_entropy(logits.double(), labels))
+def nll(logits: Tensor, labels: Tensor, doubt: float = 0.0) -> float:
+    """Mean negative log-likelihood of the labels (N,) under softmax(logits), (N, K), in nats.
+
+    Args:
+        logits: (N, K).
+        labels: (N,).
+        doubt: share of every label that is spread over all classes.
+    """
+    return float(F.cross_entropy(logits.double(), labels, label_smoothing=doubt))
 
 
 def scaling(logits: Tensor, labels: Tensor) -> dict[str, Any] | None:
@@ -104,13 +110,14 @@ def scaling(logits: Tensor, labels: Tensor) -> dict[str, Any] | None:
     }
 
 
-def fitted_temperature(scores: Tensor, labels: Tensor, bounds: tuple[float, float]) -> float:
+def fitted_temperature(scores: Tensor, labels: Tensor, bounds: tuple[float, float], doubt: float = 0.0) -> float:
     """The temperature at which softmax(scores / temperature) gives the labels the largest likelihood.
 
     Args:
         scores: (N, K), logits or cosines.
         labels: (N,).
         bounds: between which to look.
+        doubt: see :func:`nll`.
 
     Returns:
         A number within the bounds, to four digits.
@@ -118,7 +125,7 @@ def fitted_temperature(scores: Tensor, labels: Tensor, bounds: tuple[float, floa
     scores = scores.double()
 
     def loss(log_temperature: float) -> float:
-        return nll(scores / math.exp(log_temperature), labels)
+        return nll(scores / math.exp(log_temperature), labels, doubt)
 
     low, high = (math.log(value) for value in bounds)
     return float(f"{math.exp(minimize_scalar(loss, bounds=(low, high), method='bounded').x):.4g}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import sys
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 
 import click
 
@@ -113,6 +114,9 @@ def run_command(command: click.Command, name: str) -> None:
     except ModuleNotFoundError as error:
         if (error.name or "").split(".")[0] in {"zoo", "training", "export", "serving"}:
             raise
+        top, _, module = (error.name or "").partition(".")
+        if module and find_spec(top) is not None:
+            _fail(f"this command needs a newer {top}: pip install --upgrade 'protozoo[all]'")
         _fail(f"this command needs the package {error.name}: pip install 'protozoo[all]'")
     else:
         sys.exit(status if isinstance(status, int) else 0)

@@ -76,6 +76,11 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> 
     assert "china.jpg" in found["data"]
     # Of 11 images the lowest is the one that 95 % reach.
     assert found["fpr_at_95_tpr"] == pytest.approx(sum(cosine >= min(own) for cosine in other) / len(other))
+    # Of 60 the third: 58 reach it, and 95 % are 57.
+    many = Outputs(unit_rows(60, 8, seed=4), unit_rows(60, 8, seed=4), torch.arange(60) % 3)
+    least = sorted(nearest(many.embeddings, prototypes).tolist())[2]
+    found = measure_foreign(model, preprocessing, many, prototypes, strangers)
+    assert found["fpr_at_95_tpr"] == pytest.approx(sum(cosine >= least for cosine in other) / len(other))
 
 
 def test_the_record_has_both_kinds_of_thresholds_and_what_was_measured_of_foreign_images() -> None:

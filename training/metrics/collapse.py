@@ -31,8 +31,8 @@ class NeuralCollapse:
         inter_erank: effective rank of the covariance of the class means [K - 1].
         weight_erank: effective rank of the covariance of the prototypes [K - 1].
         weight_alignment: mean over classes of :math:`\|\hat w_c - \hat\mu_c\|^2` [0].
-        weight_instance_alignment: mean over samples of :math:`\|\hat w_{y_i} - u_i\|^2` [0].
-        instance_alignment: mean of :math:`\|u_i - u_j\|^2` over all pairs of one class [0].
+        weight_instance_alignment: mean over samples of :math:`\|\hat w_{y_i} - z_i\|^2` [0], z the rows as they are.
+        instance_alignment: mean of :math:`\|z_i - z_j\|^2` over all pairs of one class [0].
         mir: matrix mutual information ratio of the Gram matrices of prototypes and centred means
             [1/(K-1) + (K-2) log(K-2) / ((K-1) log(K-1)), which is 0.952 at K = 10; not 1].
         hdr: matrix entropy difference ratio of the same [0].

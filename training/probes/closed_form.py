@@ -24,8 +24,8 @@ def whitening(features: Tensor, labels: Tensor, num_classes: int) -> LinearClass
     .. math:: x \mapsto \Sigma_W^{-1/2} (x - \bar m), \qquad \bar m = \frac{1}{K} \sum_c m_c
 
     with :math:`m_c` the class means and :math:`\Sigma_W` the pooled covariance about them, shrunk towards a multiple of
-    the identity as far as few images make it uncertain. With a single image of each class it is the covariance about
-    the mean of all.
+    the identity as far as few images make it uncertain. With fewer than two images a class it is the covariance about
+    the mean of all: so few residuals about class means span next to nothing.
 
     Args:
         features: (N, d).
@@ -44,7 +44,7 @@ def whitening(features: Tensor, labels: Tensor, num_classes: int) -> LinearClass
     counts = torch.bincount(labels, minlength=num_classes).clamp_min(1)
     means = torch.zeros(num_classes, rows.shape[1], dtype=torch.float64).index_add_(0, labels, rows) / counts[:, None]
     centre = means.mean(0)
-    residuals = rows - (means[labels] if len(rows) > num_classes else centre)
+    residuals = rows - (means[labels] if len(rows) >= 2 * num_classes else centre)
     covariance, _ = ledoit_wolf(residuals.numpy(), assume_centered=True)
     values, vectors = torch.linalg.eigh(torch.from_numpy(covariance))
     largest = float(values[-1])

@@ -150,10 +150,10 @@ def _probe(classifier: Classifier, encoder: FrozenEncoder, started: float) -> Pr
 
 
 def _weight_alignment(classifier: TrainedClassifier, batches: Batches) -> float:
-    weight = classifier.weight
-    accumulator = NeuralCollapseAccumulator(*weight.shape, intra="none", device=weight.device)
+    weight = classifier.weight.cpu()  # in float64, which not every device has
+    accumulator = NeuralCollapseAccumulator(*weight.shape, intra="none")
     for features, labels in batches:
-        accumulator.update(unit(features), labels)
+        accumulator.update(unit(features).cpu(), labels.cpu())
     return accumulator.compute(weight).weight_alignment
 
 

@@ -146,6 +146,9 @@ def encode(
 def calibrated_temperature(cosines: Tensor, labels: Tensor) -> float:
     """The temperature at which softmax(cosine / temperature) gives the labels the largest likelihood.
 
+    The labels are taken for right but for one image of N + 2, as by Platt: where all images are classified rightly, as
+    of few easy classes, no temperature would be low enough, and whatever is unknown would be certain to be known.
+
     Args:
         cosines: (N, K) of images that gave no prototype.
         labels: (N,).
@@ -153,9 +156,9 @@ def calibrated_temperature(cosines: Tensor, labels: Tensor) -> float:
     Returns:
         A number in [0.001, 10].
 
-    Source: temperature scaling, Guo et al. 2017, "On Calibration of Modern Neural Networks".
+    Source: temperature scaling, Guo et al. 2017, "On Calibration of Modern Neural Networks"; the targets, Platt 1999.
     """
-    return fitted_temperature(cosines, labels, _TEMPERATURES)
+    return fitted_temperature(cosines, labels, _TEMPERATURES, doubt=1 / (len(labels) + 2))
 
 
 def _head_args(pretrained: Pretrained, temperature: float, features: FixedFeatures) -> dict[str, Any]:

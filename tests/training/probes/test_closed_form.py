@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import numpy as np
 import pytest
 import scipy.linalg
@@ -69,7 +72,28 @@ def test_features_without_scatter_are_refused() -> None:
         closed_form(torch.eye(3).repeat(2, 1), torch.arange(3).repeat(2), 3, "whitened")
 
 
-def test_a_direction_without_scatter_is_not_stretched_without_bound() -> None:
+def test_a_direction_without_scatter_is_not_stretched_without_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unshrunk(rows: np.ndarray[Any, Any], assume_centered: bool) -> tuple[np.ndarray[Any, Any], float]:
+        assert assume_centered
+        return rows.T @ rows / len(rows), 0.0
+
+    # Of the package it is the function of that name.
+    monkeypatch.setattr(sys.modules["training.probes.closed_form"], "ledoit_wolf", unshrunk)
     features, labels = stretched(80, seed=0)
     flat = torch.cat([features, torch.zeros(80, 1)], dim=1)
-    assert bool(closed_form(flat, labels, 4, "whitened")(flat).isfinite().all())
+    assert float(whitening(flat, labels, 4).weight.diagonal().max()) == pytest.approx(1000, rel=1e-3)
+
+
+def test_classes_weigh_alike_in_the_centre_whatever_their_images() -> None:
+    features, labels = stretched(80, seed=0)
+    few = torch.cat([(labels == label).nonzero()[: 3 + 5 * label, 0] for label in range(4)])
+    rows, found = features[few], whitening(features[few], labels[few], 4)
+    means = torch.stack([rows[labels[few] == label].double().mean(0) for label in range(4)])
+    torch.testing.assert_close(found(means.mean(0).float()), torch.zeros(6), atol=1e-3, rtol=0)
+
+
+def test_one_image_more_than_classes_does_not_turn_the_whitening() -> None:
+    features, labels = stretched(4, seed=0)
+    twice = whitening(torch.cat([features, features[:1]]), torch.cat([labels, labels[:1]]), 4)
+    weight = whitening(features, labels, 4).weight
+    assert float(torch.cosine_similarity(twice.weight.flatten(), weight.flatten(), dim=0)) > 0.9

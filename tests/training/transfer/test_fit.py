@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 
 import pytest
@@ -91,17 +90,21 @@ def test_the_temperature_is_the_most_likely_one() -> None:
     found = calibrated_temperature(cosines, labels)
 
     def loss(temperature: float) -> float:
-        return float(F.cross_entropy(cosines.double() / temperature, labels))
+        logs = F.log_softmax(cosines.double() / temperature, dim=1)
+        right, doubt = logs[range(len(labels)), labels].mean(), 1 / (len(labels) + 2)
+        return float(-(1 - doubt) * right - doubt * logs.mean())
 
     grid = [0.01 * 1.02**step for step in range(300)]
     assert loss(found) <= min(map(loss, grid)) + 1e-6
     assert 0.2 < found < 0.45
 
 
-def test_a_perfect_split_has_a_finite_temperature() -> None:
-    found = calibrated_temperature(torch.eye(3), torch.arange(3))
-    assert math.isfinite(found)
-    assert found >= 1e-3
+@pytest.mark.parametrize("count", [3, 60])
+def test_a_perfect_split_leaves_the_doubt_of_as_many_images(count: int) -> None:
+    cosines = torch.eye(3).repeat(count // 3, 1)
+    probabilities = (cosines / calibrated_temperature(cosines, torch.arange(count) % 3)).double().softmax(1)
+    wrong = 1 - float(probabilities.max(1).values.mean())
+    assert wrong == pytest.approx(2 / 3 / (count + 2), rel=0.01)
 
 
 @pytest.mark.parametrize("features", ["encoder", "projection"])
