@@ -54,8 +54,8 @@ def bento(bundle: str, name: str | None, device: str) -> None:
 
     \b
     Example:
-      protozoo bento ./my-bundle
-      bentoml containerize my-model:TAG
+      protozoo bento ./my-bundle --name my-bundle
+      bentoml containerize my-bundle:TAG
     """  # noqa: D301
     from serving.bento import build_bento
     from zoo.bundle import Bundle, find

@@ -20,6 +20,7 @@ from typing import Any
 import click
 
 from zoo.errors import ProtozooError
+from zoo.files import check_free
 
 _READY_SECONDS = 90
 _SHOWN = ("trace_ratio", "inter_erank", "etf_cosine_error", "weight_alignment", "instance_alignment", "mir", "hdr")
@@ -33,6 +34,7 @@ def demo(out: Path | None) -> None:
     Example: protozoo demo
     """
     folder = out or _free_folder()
+    check_free(folder)
     bundle = folder / "bundle"
     _protozoo("train", "nonl_digits", "--data", "digits", "--out", folder / "nonl")
     _protozoo("train", "ce_digits", "--data", "digits", "--out", folder / "ce")

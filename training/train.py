@@ -102,8 +102,8 @@ def _described(data: ImageData, recipe: Recipe, parts: Parts) -> list[str]:
         f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, "
         f"{len(data.classes)} classes"
     ]
-    if data.skipped:
-        lines.append(f"{len(data.skipped)} images that cannot be decoded are left out: {', '.join(data.skipped[:3])}")
+    if data.left_out is not None:
+        lines.append(data.left_out)
     if parts.ranks.count > 1:
         lines.append(f"{parts.ranks.count} ranks, {recipe.batch_size // parts.ranks.count} images a step on each")
         if recipe.objective in ("ntce", "nonl", "scl", "scl_prototypes"):

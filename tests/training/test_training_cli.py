@@ -186,3 +186,9 @@ def test_a_folder_that_weights_go_on_from_is_base_and_a_name_is_itself(tmp_path)
     named = recorded("finetune", "a.b", "digits", "BUNDLE", {"pretrained": "hf-hub:a/b"})
     assert named == "protozoo finetune a.b --data digits --out BUNDLE --pretrained hf-hub:a/b"
     assert recorded("evaluate", str(folder), "digits", None, {}) == "protozoo evaluate wide_nonl --data digits"
+
+
+def test_the_demo_writes_into_no_folder_that_is_there(protozoo: Protozoo, tmp_path: Path) -> None:
+    status, out, err = protozoo("demo", "--out", tmp_path)
+    assert (status, out, err) == (2, "", f"protozoo: {tmp_path} exists already: remove it or choose another folder\n")
+    assert not any(tmp_path.iterdir())

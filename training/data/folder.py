@@ -44,17 +44,17 @@ def image_folder(folder: Path) -> Source:
             f"{folder} has {'no train/<class>/' if test else 'a train folder, but no val/<class>/ or test/<class>/'} "
             "beside it: add it, or put all images into <class>/ and a fifth of them is held out"
         )
-    classes = tuple(sorted(path.name for path in train.iterdir() if path.is_dir()))
+    classes = _classes(train)
     if len(classes) < 2:
         raise DataError(f"{train} must hold a folder for each of at least two classes")
-    unknown = sorted({path.name for path in test.iterdir() if path.is_dir()} - set(classes))
+    unknown = sorted(set(_classes(test)) - set(classes))
     if unknown:
         raise DataError(f"{test / unknown[0]} is a class without training images")
     return Source(folder.resolve().name, "not stated", classes, _rows(train, classes), _rows(test, classes))
 
 
 def _split_by_us(folder: Path) -> Source:
-    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir() and _files(path)))
+    classes = tuple(name for name in _classes(folder) if _files(folder / name))
     if len(classes) < 2:
         raise DataError(
             f"{folder} holds no parquet files, and for ImageFolder's layout it must hold <class>/, or train/<class>/ "
@@ -74,8 +74,21 @@ def _split_by_us(folder: Path) -> Source:
     return Source(name, "not stated", classes, _labelled(train), _labelled(test))
 
 
+def _classes(root: Path) -> tuple[str, ...]:
+    return tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not _of_the_system(path.name)))
+
+
 def _files(root: Path) -> list[str]:
-    return [str(path) for path in sorted(root.rglob("*")) if path.suffix.lower() in _EXTENSIONS]
+    return [
+        str(path)
+        for path in sorted(root.rglob("*"))
+        if path.suffix.lower() in _EXTENSIONS and not any(map(_of_the_system, path.relative_to(root).parts))
+    ]
+
+
+def _of_the_system(name: str) -> bool:
+    """What file managers and editors leave beside images: .ipynb_checkpoints, ._001.png, __MACOSX."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def _rows(root: Path, classes: tuple[str, ...]) -> Rows:

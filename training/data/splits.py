@@ -101,6 +101,14 @@ class ImageData:
     test: Split | StoredSplit
     skipped: tuple[str, ...] = ()
 
+    @property
+    def left_out(self) -> str | None:
+        """A line about images that cannot be decoded; None where there are none."""
+        if not self.skipped:
+            return None
+        named = ", ".join(self.skipped[:3])
+        return f"{len(self.skipped)} images that cannot be decoded are left out: {named}"
+
     def check_test(self) -> None:
         """Refuse, before the work, what nothing can be measured on.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from training.options import Options
 from training.pretrained import open_pretrained
-from training.recipe import Recipe, load_recipe
+from training.recipe import Recipe, RecipeError, load_recipe
 from training.train import train
 from training.transfer.naming import tag_for
 from zoo.bundle import Bundle
@@ -30,6 +30,8 @@ def finetune_recipe(name_or_path: str, recipe: str = RECIPE, overrides: Mapping[
         RecipeError: no such recipe, or a field that does not fit.
         ProtozooError: the bundle or run cannot be used.
     """
+    if "pretrained" in (overrides or {}):
+        raise RecipeError(f"finetune begins with {name_or_path}: leave --pretrained out")
     pretrained = open_pretrained(name_or_path)
     head, preprocessing = pretrained.model.head, pretrained.preprocessing
     own = {

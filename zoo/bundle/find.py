@@ -65,8 +65,8 @@ def _default_tag(architecture: str, models: Mapping[str, Pretrained]) -> Pretrai
 def _hint(text: str, models: Mapping[str, Pretrained]) -> str:
     if text.count("/") == 1 and all(text.split("/")):
         return f"for the Hub's repository of that name write {hub.PREFIX}{text}"
-    near = difflib.get_close_matches(text, models, n=3, cutoff=0.4) or list(models)
-    return f"did you mean {', '.join(near)}?"
+    near = difflib.get_close_matches(text, models, n=3, cutoff=0.6)
+    return f"did you mean {', '.join(near)}?" if near else "`protozoo list --pretrained` prints those"
 
 
 def _from_hub(model: Pretrained, spec: str) -> Path:

@@ -63,6 +63,20 @@ def test_image_folder_gives_the_classes_of_its_folders(
     assert np.array_equal(data.train.images[0], first)
 
 
+@pytest.mark.parametrize("layout", ["whole", "split"])
+def test_what_file_managers_leave_is_no_class_and_no_image(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing, layout: str
+) -> None:
+    folder = make_folder(tmp_path / "mine", train_images=5, test_images=2)
+    for root in (folder / "train", folder / "val"):
+        for name in (".ipynb_checkpoints", "__MACOSX"):
+            shutil.copytree(root / "red", root / name)
+        (root / "red" / "._001.png").write_bytes(b"no image")
+    data = load_data(str(folder / "train" if layout == "whole" else folder), preprocessing)
+    assert data.classes == ("blue", "green", "red")
+    assert len(data.train.labels) + len(data.test.labels) == (15 if layout == "whole" else 21)
+
+
 def test_a_folder_without_splits_always_holds_the_same_fifth_of_each_class_out(
     make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
 ) -> None:

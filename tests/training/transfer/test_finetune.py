@@ -130,6 +130,8 @@ def test_a_recipe_takes_images_as_the_bundle_does() -> None:
     assert recipe.temperature == bundle.model.temperature
     assert finetune_recipe(SOURCE, overrides={"temperature": 0.05, "epochs": 2}).temperature == 0.05
     assert finetune_recipe(SOURCE, overrides={"head": "mlp"}).embed_dim is None
+    with pytest.raises(RecipeError, match=f"finetune begins with {SOURCE}: leave --pretrained out"):
+        finetune_recipe(SOURCE, overrides={"pretrained": "another"})
     assert finetune_recipe(SOURCE, overrides={"objective": "etf_dr"}).prototype_kind == "fixed"
     with pytest.raises(RecipeError, match="lr = 'fast'"):
         finetune_recipe(SOURCE, overrides={"lr": "fast"})

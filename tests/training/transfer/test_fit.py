@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -185,3 +186,13 @@ def test_weights_are_named_after_objective_and_data(data: str, tag: str) -> None
 
 def test_options_default_to_the_whole_set_whitened() -> None:
     assert (FitOptions().features, FitOptions().shots) == ("whitened", None)
+
+
+def test_images_that_are_left_out_are_named(protozoo: Protozoo, colours: Path, tmp_path: Path) -> None:
+    data = Path(shutil.copytree(colours, tmp_path / "data"))
+    broken = next((data / "train" / "red").iterdir())
+    broken.write_bytes(b"no image")
+    words = ["fit", SOURCE, "--data", data, "--out", tmp_path / "out", "--on-bad-image", "skip"]
+    status, out, _ = protozoo(*words)
+    assert status == 0
+    assert f"1 images that cannot be decoded are left out: {broken}" in out
