@@ -5,8 +5,7 @@ the five rare ones farther away. Test digits are balanced; means and deviations 
 
     python examples/long_tail_geometry.py
 
-prints on one CPU core, and another time some points more or less of the rare classes (here the angles make no
-difference to speak of):
+prints on one CPU core (runs differ by some points; here the angles make no difference to speak of):
 
     training images of each class: [142, 99, 67, 45, 31, 21, 14, 10, 6, 4]
     frequent 96.4 degrees apart: 99.1 ± 0.7 %; rare 96.4 degrees: 80.2 ± 3.4 %
