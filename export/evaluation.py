@@ -13,6 +13,7 @@ from PIL import Image
 from export.onnx import Runner
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
+from zoo.files import is_of_the_system
 
 CALIBRATION_IMAGES = 512
 BATCH = 32
@@ -73,7 +74,13 @@ def labelled_files(folder: Path, labels: Sequence[str], preprocessing: Preproces
 
 def _images(folder: Path) -> list[Path]:
     known = Image.registered_extensions()
-    found = sorted(path for path in folder.rglob("*") if path.suffix.lower() in known and path.is_file())
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in known
+        and path.is_file()
+        and not any(map(is_of_the_system, path.relative_to(folder).parts))
+    )
     if not found:
         raise ProtozooError(f"{folder} holds no images (files that end in .png, .jpg, ...)")
     return found

@@ -69,7 +69,7 @@ class Source:
         """The model of a bundle."""
         architecture, tag = bundle.config["architecture"], bundle.config["pretrained_cfg"]["tag"]
         model = load_bundle(bundle).eval()
-        digest = bundle.sha256["model.safetensors"]
+        digest = bundle.weights_sha256
         return cls(architecture, tag, model, bundle.preprocessing, bundle.labels, bundle.record, digest)
 
 

@@ -72,7 +72,7 @@ def set_record(base: Bundle, classes: EnrolledClasses, command: str) -> dict[str
         "recipe": {"features": "projection", "set": classes.name},
         "base": {
             "name": base.name,
-            "weights_sha256": base.record["weights"]["sha256"],
+            "weights_sha256": base.weights_sha256,
             "objective": base.record["objective"],
             "data": {key: base.record["data"][key] for key in ("name", "license")},
         },

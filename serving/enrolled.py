@@ -29,7 +29,7 @@ def open_store(settings: Settings, bundle: Bundle) -> SetStore:
     Raises:
         ProtozooError: the database cannot be used.
     """
-    model = ModelKey(bundle.sha256[bundle.weights_path.name], bundle.prototypes.shape[1])
+    model = ModelKey(bundle.weights_sha256, bundle.prototypes.shape[1])
     return SetStore.open(settings.database or None, model, set_limits(settings))
 
 

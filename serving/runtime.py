@@ -80,7 +80,7 @@ class Runtime:
     @property
     def sha256(self) -> str:
         """Digest of the weights."""
-        return self.bundle.sha256[self.bundle.weights_path.name]
+        return self.bundle.weights_sha256
 
     @property
     def dim(self) -> int:

@@ -161,7 +161,7 @@ def _opened(database: str | None, bundle: Bundle | None = None, *, create: bool 
             f"{location(url)}: there is no such database; name the one of the service by --database or "
             "PROTOZOO_DATABASE"
         )
-    key = ModelKey("", 0) if bundle is None else ModelKey(_sha256(bundle), bundle.prototypes.shape[1])
+    key = ModelKey("", 0) if bundle is None else ModelKey(bundle.weights_sha256, bundle.prototypes.shape[1])
     store = SetStore.open(text, key, set_limits(settings))
     try:
         yield store
@@ -188,10 +188,6 @@ def _write_new(path: Path, data: bytes) -> None:
         raise ProtozooError(f"{path} cannot be written ({error.strerror}): choose another file") from error
 
 
-def _sha256(bundle: Bundle) -> str:
-    return bundle.sha256[bundle.weights_path.name]
-
-
 def _classes(archive: Archive, base: Bundle) -> EnrolledClasses:
     """The classes of a set of this model.
 
@@ -205,10 +201,10 @@ def _classes(archive: Archive, base: Bundle) -> EnrolledClasses:
     from zoo.exporter import EnrolledClasses
 
     own = archive.model.weights_sha256
-    if own != _sha256(base):
+    if own != base.weights_sha256:
         raise ProtozooError(
             f"the prototype set {archive.name!r} was enrolled with the weights {own[:12]}, and {base.name} has "
-            f"{_sha256(base)[:12]}: give its own model, or run `protozoo sets reembed` first"
+            f"{base.weights_sha256[:12]}: give its own model, or run `protozoo sets reembed` first"
         )
     if len(archive.labels) < 2:
         raise ProtozooError(

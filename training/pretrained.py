@@ -106,5 +106,4 @@ def open_pretrained(name_or_path: str) -> Pretrained:
         return Pretrained(run.name, run.model, run.preprocessing, run.labels, run.record, digest)
     bundle = Bundle.open(find(name_or_path))
     model = load_bundle(bundle).eval()
-    digest = bundle.record["weights"]["sha256"]
-    return Pretrained(bundle.name, model, bundle.preprocessing, bundle.labels, bundle.record, digest)
+    return Pretrained(bundle.name, model, bundle.preprocessing, bundle.labels, bundle.record, bundle.weights_sha256)

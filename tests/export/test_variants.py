@@ -187,6 +187,14 @@ def test_mistakes_are_said_before_any_work(digits_bundle, pictures, tmp_path):
         CliRunner().invoke(export, [str(tmp_path), "--out", str(tmp_path / "out")], catch_exceptions=False)
 
 
+def test_what_file_managers_leave_is_no_image(digits_bundle, tmp_path):
+    for name in ("3/good.png", ".ipynb_checkpoints/a.png", "__MACOSX/b.png", "3/._good.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.new("L", (8, 8)).save(tmp_path / name)
+    found = labelled_files(tmp_path, digits_bundle.labels, digits_bundle.preprocessing)
+    assert list(found.files) == [tmp_path / "3" / "good.png"]
+
+
 @pytest.mark.skipif(not has_openvino(), reason="the extra openvino is not installed")
 def test_openvino_gives_torchs_answers(digits_bundle):
     embeddings, cosines = openvino_runner(digits_bundle.onnx_path)(digits_bundle.golden.images)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from training.data.source import TEST_SPLITS, Rows, Source
 from training.data.splits import DataError
+from zoo.files import is_of_the_system
 
 _EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
 
@@ -75,20 +76,15 @@ def _split_by_us(folder: Path) -> Source:
 
 
 def _classes(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not _of_the_system(path.name)))
+    return tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not is_of_the_system(path.name)))
 
 
 def _files(root: Path) -> list[str]:
     return [
         str(path)
         for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in _EXTENSIONS and not any(map(_of_the_system, path.relative_to(root).parts))
+        if path.suffix.lower() in _EXTENSIONS and not any(map(is_of_the_system, path.relative_to(root).parts))
     ]
-
-
-def _of_the_system(name: str) -> bool:
-    """What file managers and editors leave beside images: .ipynb_checkpoints, ._001.png, __MACOSX."""
-    return name.startswith(".") or name == "__MACOSX"
 
 
 def _rows(root: Path, classes: tuple[str, ...]) -> Rows:

@@ -159,6 +159,11 @@ class Bundle:
         """The file ``model.safetensors``."""
         return self.path / "model.safetensors"
 
+    @property
+    def weights_sha256(self) -> str:
+        """Digest of the weights, by which embeddings are bound to the model that made them."""
+        return self.sha256["model.safetensors"]
+
     @cached_property
     def golden(self) -> Golden:
         """The inputs and outputs recorded at export."""
