@@ -11,7 +11,9 @@ from typing import Any
 
 import click
 
+from training.naming import NAME, trained_tag
 from training.provenance import recorded
+from training.recipe_options import RecipeCommand
 
 DATA_HELP = (
     "'digits', 'patches', 'cifar10', 'cifar100', 'svhn', 'stl10', 'fashion_mnist', 'food101', 'cars', 'dtd', 'pets', "
@@ -37,24 +39,6 @@ _RUNNING_OPTIONS = (
 )
 
 
-class RecipeCommand(click.Command):
-    """A command with one option for each field of a recipe."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """Its own parameters and the recipe's fields, read from the schema when they are needed."""
-        from training.recipe import Recipe
-
-        fields: list[click.Parameter] = [
-            click.Option(
-                [f"--{name}", *([f"--{name.replace('_', '-')}"] if "_" in name else [])],
-                metavar="VALUE",
-                help=field.description,
-            )
-            for name, field in Recipe.model_fields.items()
-        ]
-        return [*super().get_params(ctx), *fields]
-
-
 def running_options(command: Callable[..., None]) -> Callable[..., None]:
     """Options of how to run a training; ``command`` gets them as ``running``, a :class:`training.options.Options`."""
 
@@ -76,12 +60,14 @@ def running_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.argument("recipe")
 @click.option("--data", help=DATA_HELP)
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the run.")
+@NAME
 @click.option("--print-recipe", is_flag=True, help="Print what would run, as YAML, and end.")
 @running_options
 def train(
     recipe: str,
     data: str | None,
     out: Path | None,
+    name: str | None,
     print_recipe: bool,
     running: Any,
     **overrides: str | None,
@@ -104,8 +90,11 @@ def train(
     options = {name: value for name, value in overrides.items() if value is not None}
     if running.foreign not in (None, "patches"):
         options["foreign"] = running.foreign
+    if name is not None:
+        options["name"] = name
     command = recorded("train", recipe, data, "RUN", options)
-    train_recipe(chosen, data, out, name=Path(recipe).stem, command=command, say=click.echo, options=running)
+    tag = name or trained_tag(recipe, chosen.objective, data)
+    train_recipe(chosen, data, out, name=tag, command=command, say=click.echo, options=running)
 
 
 def _records_of(kind: str, source: str) -> Callable[..., Any]:

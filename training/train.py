@@ -40,7 +40,7 @@ def train(
         recipe: what to train.
         data: see :func:`training.data.load_data`.
         out: folder of the run.
-        name: of the recipe: the tag of the weights, ``<objective>_<dataset>``.
+        name: the tag of the weights, ``<objective>_<dataset>``: :func:`training.naming.trained_tag`.
         command: what was typed, for the record.
         say: takes lines for the user.
         options: how to run it.

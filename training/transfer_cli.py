@@ -7,20 +7,21 @@ from typing import Any
 
 import click
 
-from training.cli import DATA_HELP, FOREIGN_HELP, RecipeCommand, running_options
+from training.cli import DATA_HELP, FOREIGN_HELP, running_options
+from training.naming import NAME, tag_for
 from training.provenance import recorded
+from training.recipe_options import RecipeCommand
 
 _OUT = click.option(
     "--out", required=True, type=click.Path(path_type=Path), help="Folder of the new bundle; must not exist."
 )
-_NAME = click.option("--name", help="Tag of the new weights; <objective>_<data> by default.")
 
 
 @click.command()
 @click.argument("bundle")
 @click.option("--data", required=True, help=DATA_HELP)
 @_OUT
-@_NAME
+@NAME
 @click.option(
     "--features",
     type=click.Choice(["whitened", "encoder", "projection"]),
@@ -44,12 +45,12 @@ def fit(bundle: str, data: str, out: Path, name: str | None, foreign: str, **giv
 
     Example: protozoo fit proto_resnet20_cifar.nonl_cifar10 --data my-photos --out my-bundle
     """
-    from training.transfer import tag_for
     from training.transfer.fit import FitOptions
     from training.transfer.fit import fit as fit_bundle
 
     told = ("features", "shots", "seed", "data_name", "data_license")
     shown = {key.replace("_", "-"): str(given[key]) for key in told if given[key] is not None}
+    shown |= {} if name is None else {"name": name}
     command = recorded("fit", bundle, data, "BUNDLE", shown)
     options = FitOptions(foreign=None if foreign == "none" else foreign, **given)
     tag = name or tag_for("class_means", data)
@@ -61,7 +62,7 @@ def fit(bundle: str, data: str, out: Path, name: str | None, foreign: str, **giv
 @click.argument("bundle")
 @click.option("--data", required=True, help=DATA_HELP)
 @_OUT
-@_NAME
+@NAME
 @click.option("--recipe", help="Name or YAML file with how to train; a short fine-tuning by default.")
 @running_options
 def finetune(
@@ -87,7 +88,8 @@ def finetune(
 
     typed = {field: value for field, value in overrides.items() if value is not None}
     chosen = finetune_recipe(bundle, recipe or RECIPE, {key: parse_value(value) for key, value in typed.items()})
-    command = recorded("finetune", bundle, data, "BUNDLE", {**({"recipe": recipe} if recipe else {}), **typed})
+    own = {key: word for key, word in (("recipe", recipe), ("name", name)) if word is not None}
+    command = recorded("finetune", bundle, data, "BUNDLE", {**own, **typed})
     made = finetune_bundle(chosen, data, out, tag=name, command=command, say=click.echo, options=running)
     _report(made, out)
 

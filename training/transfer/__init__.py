@@ -2,6 +2,5 @@
 
 from training.transfer.finetune import finetune
 from training.transfer.fit import fit
-from training.transfer.naming import tag_for
 
-__all__ = ["finetune", "fit", "tag_for"]
+__all__ = ["finetune", "fit"]

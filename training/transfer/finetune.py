@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from training.naming import tag_for
 from training.options import Options
 from training.pretrained import open_pretrained
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.train import train
-from training.transfer.naming import tag_for
 from zoo.bundle import Bundle
 from zoo.exporter import check_exporter, export_run
 from zoo.files import check_free

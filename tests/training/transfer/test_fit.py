@@ -15,7 +15,7 @@ from tests.training.runs import Protozoo
 from training.data import load_data
 from training.pretrained import open_pretrained
 from training.probes import FrozenEncoder, WhitenedClassifier, closed_form
-from training.transfer import fit, tag_for
+from training.transfer import fit
 from training.transfer.fit import FitOptions, calibrated_temperature
 from zoo.bundle import Bundle
 from zoo.errors import ProtozooError
@@ -174,14 +174,6 @@ def test_without_an_exporter_the_message_says_what_to_install(monkeypatch: pytes
     monkeypatch.setattr("zoo.exporter.entry_points", lambda **_: ())
     with pytest.raises(ProtozooError, match=r"pip install 'protozoo\[all\]'"):
         zoo.exporter.export_run(tmp_path, tmp_path / "out")
-
-
-@pytest.mark.parametrize(
-    ("data", "tag"),
-    [("digits", "x_digits"), ("/data/My Photos/", "x_my_photos"), ("hfds/who/some-set@main", "x_some_set")],
-)
-def test_weights_are_named_after_objective_and_data(data: str, tag: str) -> None:
-    assert tag_for("x", data) == tag
 
 
 def test_options_default_to_the_whole_set_whitened() -> None:
