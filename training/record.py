@@ -97,6 +97,7 @@ def describe_model(
             "license": data.license,
             "train_images": len(data.train.labels),
             "test_images": len(data.test.labels),
+            **({"skipped_images": len(data.skipped)} if data.skipped else {}),
         },
     }
 

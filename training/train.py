@@ -75,6 +75,8 @@ def train(
     if parts.ranks.main:
         # Only now, so that a mistake in recipe or data leaves no folder behind.
         run.start(recipe, data)
+        for line in images.left_out:
+            run.log(line)
     parts.accelerator.wait_for_everyone()
     parts.accelerator.init_trackers("trackers")
     if recipe.initial_prototypes == "class_means" and recipe.prototype_kind == "learned" and recipe.objective != "ce":
@@ -102,8 +104,7 @@ def _described(data: ImageData, recipe: Recipe, parts: Parts) -> list[str]:
         f"{data.name}: {len(data.train.labels)} training and {len(data.test.labels)} test images, "
         f"{len(data.classes)} classes"
     ]
-    if data.left_out is not None:
-        lines.append(data.left_out)
+    lines += data.left_out
     if parts.ranks.count > 1:
         lines.append(f"{parts.ranks.count} ranks, {recipe.batch_size // parts.ranks.count} images a step on each")
         if recipe.objective in ("ntce", "nonl", "scl", "scl_prototypes"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from training.data.source import TEST_SPLITS, Rows, Source
 from training.data.splits import DataError
 from zoo.files import is_of_the_system
 
-_EXTENSIONS = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
 
 
 @dataclass(frozen=True)
@@ -45,50 +46,88 @@ def image_folder(folder: Path) -> Source:
             f"{folder} has {'no train/<class>/' if test else 'a train folder, but no val/<class>/ or test/<class>/'} "
             "beside it: add it, or put all images into <class>/ and a fifth of them is held out"
         )
-    classes = _classes(train)
+    splits = _Files(train), _Files(test)
+    classes = tuple(splits[0].by_class)
     if len(classes) < 2:
         raise DataError(f"{train} must hold a folder for each of at least two classes")
-    unknown = sorted(set(_classes(test)) - set(classes))
+    unknown = sorted(splits[1].by_class.keys() - set(classes))
     if unknown:
         raise DataError(f"{test / unknown[0]} is a class without training images")
-    return Source(folder.resolve().name, "not stated", classes, _rows(train, classes), _rows(test, classes))
+    of_train, of_test = (
+        _labelled([(path, label) for label, name in enumerate(classes) for path in split.images(name)])
+        for split in splits
+    )
+    notices = (*splits[0].notices(), *splits[1].notices())
+    return Source(folder.resolve().name, "not stated", classes, of_train, of_test, notices)
 
 
 def _split_by_us(folder: Path) -> Source:
-    classes = tuple(name for name in _classes(folder) if _files(folder / name))
-    if len(classes) < 2:
+    files = _Files(folder)
+    images = {name: found for name in files.by_class if (found := files.images(name))}
+    if len(images) < 2:
         raise DataError(
             f"{folder} holds no parquet files, and for ImageFolder's layout it must hold <class>/, or train/<class>/ "
             "and val/<class>/ or test/<class>/, with images of at least two classes"
+            + "".join(f"; {notice}" for notice in files.notices())
         )
     generator = np.random.default_rng(0)
     train: list[tuple[str, int]] = []
     test: list[tuple[str, int]] = []
-    for label, name in enumerate(classes):
-        files = _files(folder / name)
-        if len(files) < 2:
+    for label, (name, paths) in enumerate(images.items()):
+        if len(paths) < 2:
             raise DataError(f"{folder / name} must hold at least two images: one is held out to test on")
-        held_out = set(generator.permutation(len(files))[: max(len(files) // 5, 1)].tolist())
-        for index, path in enumerate(files):
+        held_out = set(generator.permutation(len(paths))[: max(len(paths) // 5, 1)].tolist())
+        for index, path in enumerate(paths):
             (test if index in held_out else train).append((path, label))
     name = f"{folder.resolve().name}, a fifth held out"
-    return Source(name, "not stated", classes, _labelled(train), _labelled(test))
+    return Source(name, "not stated", tuple(images), _labelled(train), _labelled(test), files.notices())
 
 
-def _classes(root: Path) -> tuple[str, ...]:
-    return tuple(sorted(path.name for path in root.iterdir() if path.is_dir() and not is_of_the_system(path.name)))
+class _Files:
+    """What stands below the folders of classes, but for what file managers leave there.
+
+    Attributes:
+        root: with the folders.
+        by_class: name of a class -> its files, both in order.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_of_the_system(path.name))
+        self.by_class = {name: _visible(root / name) for name in names}
+
+    def images(self, name: str) -> list[str]:
+        """The paths of a class's images."""
+        return [str(path) for path in self.by_class[name] if _is_image(path)]
+
+    def notices(self) -> tuple[str, ...]:
+        """Lines about what a user may miss: other kinds of files, images beside the classes, classes of none."""
+        lines = []
+        others = [path for paths in self.by_class.values() for path in paths if not _is_image(path)]
+        if kinds := Counter(path.suffix.lower() or "no extension" for path in others):
+            told = ", ".join(f"{count} of {kind}" for kind, count in kinds.most_common(3))
+            lines.append(f"{self.root}: left out, for they do not end in {', '.join(_EXTENSIONS)}: {told}")
+        if beside := [path.name for path in sorted(self.root.iterdir()) if path.is_file() and _is_image(path)]:
+            lines.append(f"{self.root}: left out, for they are in no class's folder: {_some(beside)}")
+        if empty := [name for name in self.by_class if not self.images(name)]:
+            lines.append(f"{self.root}: folders without an image: {_some(empty)}")
+        return tuple(lines)
 
 
-def _files(root: Path) -> list[str]:
+def _visible(root: Path) -> list[Path]:
     return [
-        str(path)
+        path
         for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in _EXTENSIONS and not any(map(is_of_the_system, path.relative_to(root).parts))
+        if not any(map(is_of_the_system, path.relative_to(root).parts)) and not path.is_dir()
     ]
 
 
-def _rows(root: Path, classes: tuple[str, ...]) -> Rows:
-    return _labelled([(path, label) for label, name in enumerate(classes) for path in _files(root / name)])
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _EXTENSIONS
+
+
+def _some(names: list[str]) -> str:
+    return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
 
 
 def _labelled(found: list[tuple[str, int]]) -> Rows:

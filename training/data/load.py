@@ -73,7 +73,8 @@ def load_data(
             raise DataError(
                 f"{spec}: no {name} image of {source.classes[min(lost)]} can be decoded ({named}, ...): mend them"
             )
-    return ImageData(source.name, source.license, source.classes, train, test, skipped_train + skipped_test)
+    skipped = skipped_train + skipped_test
+    return ImageData(source.name, source.license, source.classes, train, test, skipped, source.notices)
 
 
 def _source(spec: str) -> Source:

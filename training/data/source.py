@@ -44,6 +44,7 @@ class Source:
     classes: tuple[str, ...]
     train: Rows
     test: Rows
+    notices: tuple[str, ...] = ()
 
 
 def data_folder() -> Path:

@@ -92,6 +92,7 @@ class ImageData:
         classes: names, in the order of the labels.
         train, test: the two splits, both in memory or both on the disk.
         skipped: names of images that cannot be decoded and were left out.
+        notices: lines about what else a user may miss among the images.
     """
 
     name: str
@@ -100,14 +101,16 @@ class ImageData:
     train: Split | StoredSplit
     test: Split | StoredSplit
     skipped: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @property
-    def left_out(self) -> str | None:
-        """A line about images that cannot be decoded; None where there are none."""
+    def left_out(self) -> tuple[str, ...]:
+        """Lines about what is not among the images."""
         if not self.skipped:
-            return None
+            return self.notices
         named = ", ".join(self.skipped[:3])
-        return f"{len(self.skipped)} images that cannot be decoded are left out: {named}"
+        count = f"{len(self.skipped)} image{'s' if len(self.skipped) > 1 else ''}"
+        return (*self.notices, f"{count} that cannot be decoded left out: {named}")
 
     def check_test(self) -> None:
         """Refuse, before the work, what nothing can be measured on.

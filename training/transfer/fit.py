@@ -99,8 +99,8 @@ def fit(
     storage = "disk" if options.shots and options.storage == "auto" else options.storage
     images = load_data(data, pretrained.preprocessing, storage=storage, on_bad_image=options.on_bad_image)
     images.check_test()
-    if images.left_out is not None:
-        say(images.left_out)
+    for line in images.left_out:
+        say(line)
     images = with_shots(images, options.shots, seed=options.seed)
     images = replace(images, name=options.data_name or images.name, license=options.data_license or images.license)
     foreign = load_foreign(options.foreign, pretrained.preprocessing)

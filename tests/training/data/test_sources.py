@@ -63,6 +63,35 @@ def test_image_folder_gives_the_classes_of_its_folders(
     assert np.array_equal(data.train.images[0], first)
 
 
+def test_what_is_no_image_is_said(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    folder = make_folder(tmp_path / "mine", train_images=5, test_images=2)
+    assert load_data(str(folder), preprocessing).left_out == ()
+    for name in ("a.HEIC", "b.heic", "README"):
+        (folder / "train" / "red" / name).write_bytes(b"")
+    shutil.copy(folder / "train" / "red" / "00.png", folder / "val" / "stray.png")
+    train, beside = load_data(str(folder), preprocessing).left_out
+    assert train.startswith(f"{folder / 'train'}: left out, for they do not end in .jpg, ")
+    assert train.endswith(": 2 of .heic, 1 of no extension")
+    assert beside == f"{folder / 'val'}: left out, for they are in no class's folder: stray.png"
+
+
+def test_a_folder_without_an_image_is_no_class_and_is_said(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    folder = make_folder(tmp_path / "mine", train_images=5, test_images=2) / "train"
+    (folder / "violet").mkdir()
+    (folder / "violet" / "one.heic").write_bytes(b"")
+    data = load_data(str(folder), preprocessing)
+    assert data.classes == ("blue", "green", "red")
+    assert data.left_out[1] == f"{folder}: folders without an image: violet"
+    for name in ("blue", "green"):
+        shutil.rmtree(folder / name)
+    with pytest.raises(DataError, match=r"at least two classes; .* 1 of .heic; .*: folders without an image: violet"):
+        load_data(str(folder), preprocessing)
+
+
 @pytest.mark.parametrize("layout", ["whole", "split"])
 def test_what_file_managers_leave_is_no_class_and_no_image(
     make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing, layout: str

@@ -187,4 +187,6 @@ def test_images_that_are_left_out_are_named(protozoo: Protozoo, colours: Path, t
     words = ["fit", SOURCE, "--data", data, "--out", tmp_path / "out", "--on-bad-image", "skip"]
     status, out, _ = protozoo(*words)
     assert status == 0
-    assert f"1 images that cannot be decoded are left out: {broken}" in out
+    assert f"1 image that cannot be decoded left out: {broken}" in out
+    assert Bundle.open(tmp_path / "out").record["data"]["skipped_images"] == 1
+    assert "; 1 image could not be decoded and was left out" in (tmp_path / "out" / "README.md").read_text()
