@@ -56,10 +56,7 @@ async def read_form(request: Request, *, max_bytes: int, max_images: int, parts:
         ServingError: the media type is not taken, the body is too large or malformed, or the form holds something
             else.
     """
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ServingError(
-            "unsupported_media_type", "send the body without Content-Encoding", {"Accept-Encoding": "identity"}
-        )
+    _check_encoding(request)
     declared = media_type(request)
     if declared not in (*_RAW_ALIASES, FORM_TYPE):
         raise ServingError(
@@ -87,17 +84,24 @@ async def read_json(request: Request, max_bytes: int, check: Callable[[Any], T],
     Raises:
         ServingError: it is declared as something else, too large, or malformed.
     """
+    _check_encoding(request)
     declared = media_type(request)
-    if declared != JSON_TYPE or request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise ServingError(
-            "unsupported_media_type", f"send {JSON_TYPE} without Content-Encoding", {"Accept": JSON_TYPE}
-        )
+    if declared != JSON_TYPE:
+        message = f"Content-Type {declared[:80]!r} is not taken; send {JSON_TYPE}"
+        raise ServingError("unsupported_media_type", message, {"Accept": JSON_TYPE})
     _check_length(request.headers.get("content-length"), max_bytes, advice)
     data = b"".join([chunk async for chunk in _limited(request, max_bytes, advice)])
     try:
         return await parse(data, check)
     except (ValueError, RecursionError) as error:
         raise ServingError("malformed_body", "the body is not JSON") from error
+
+
+def _check_encoding(request: Request) -> None:
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise ServingError(
+            "unsupported_media_type", "send the body without Content-Encoding", {"Accept-Encoding": "identity"}
+        )
 
 
 def _check_length(text: str | None, max_bytes: int, advice: str = _RAISE) -> None:

@@ -14,6 +14,7 @@ import click
 from training.naming import NAME, trained_tag
 from training.provenance import recorded
 from training.recipe_options import RecipeCommand
+from training.workers import WORKERS
 
 DATA_HELP = (
     "'digits', 'patches', 'cifar10', 'cifar100', 'svhn', 'stl10', 'fashion_mnist', 'food101', 'cars', 'dtd', 'pets', "
@@ -32,7 +33,7 @@ _RUNNING_OPTIONS = (
     click.option(
         "--track", default="tensorboard", show_default=True, help="accelerate's trackers, with commas; or none."
     ),
-    click.option("--workers", type=click.IntRange(0), default=4, show_default=True, help="Decoders of images on disk."),
+    WORKERS,
     click.option("--storage", type=click.Choice(["auto", "memory", "disk"]), default="auto", show_default=True),
     click.option("--on-bad-image", type=click.Choice(["fail", "skip"]), default="fail", show_default=True),
     click.option("--foreign", default="patches", show_default=True, help=FOREIGN_HELP),

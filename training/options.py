@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from training.data import OnBadImage, Storage
+from training.workers import default_workers
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,7 @@ class Options:
         checkpoint_minutes: between two checkpoints; one is written after every epoch anyway.
         keep_checkpoints: the newest ones that stay.
         trackers: of accelerate ("tensorboard", "wandb", ...).
-        workers: processes that decode images which do not fit in memory.
+        workers: processes that decode images which do not fit in memory; see :mod:`training.workers`.
         storage: "memory" decodes all images once, "disk" at every use, "auto" chooses by their size.
         on_bad_image: "fail" or "skip", which counts and names them.
         foreign: data of other classes, from which the trained model is to tell its own; None: not measured.
@@ -26,7 +27,7 @@ class Options:
     checkpoint_minutes: float = 10.0
     keep_checkpoints: int = 2
     trackers: tuple[str, ...] = ("tensorboard",)
-    workers: int = 4
+    workers: int = field(default_factory=default_workers)
     storage: Storage = "auto"
     on_bad_image: OnBadImage = "fail"
     foreign: str | None = "patches"

@@ -11,6 +11,7 @@ import click
 
 from training.provenance import recorded
 from training.record_files import out_option, write_record
+from training.workers import WORKERS
 
 
 @click.group()
@@ -58,9 +59,7 @@ def _numbers(_context: click.Context, _option: click.Parameter, value: str | Non
 def _augmented(command: Callable[..., None]) -> Callable[..., None]:
     """What the probes that augment take besides."""
     for option in (
-        click.option(
-            "--workers", type=click.IntRange(0), default=4, show_default=True, help="Decoders of images on disk."
-        ),
+        WORKERS,
         click.option(
             "--augmentation",
             type=click.Choice(["none", "crop", "crop_flip", "resized_crop"]),

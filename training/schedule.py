@@ -19,7 +19,8 @@ def learning_rates(recipe: Recipe, optimizer: torch.optim.Optimizer, steps_per_e
     if recipe.schedule == "cosine":
         schedule = CosineLRScheduler(
             optimizer,
-            t_initial=max(recipe.epochs * steps_per_epoch - warmup, 1),
+            # Where all is warm-up nothing comes of the cosine, but timm refuses a length of 0 and warns of one of 1.
+            t_initial=(recipe.epochs * steps_per_epoch - warmup) or 2,
             lr_min=recipe.lr * recipe.min_lr,
             warmup_prefix=True,
             **common,  # type: ignore[arg-type]

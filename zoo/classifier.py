@@ -95,11 +95,12 @@ class Classifier:
 
         Raises:
             ImageError: a file is missing or is not an image; it is named.
+            TypeError: what is given is neither a path nor a PIL image.
             ValueError: k < 1.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
-        several = isinstance(images, Sequence) and not isinstance(images, str)
+        several = _is_list(images)
         answers: list[list[Prediction]] = []
         for _, cosines in self._run(images if several else [images]):  # type: ignore[arg-type, list-item]
             logits = cosines / self.bundle.temperature + torch.from_numpy(self.bundle.offsets)
@@ -119,8 +120,9 @@ class Classifier:
 
         Raises:
             ImageError: a file is missing or is not an image; it is named.
+            TypeError: what is given is neither a path nor a PIL image.
         """
-        several = isinstance(images, Sequence) and not isinstance(images, str)
+        several = _is_list(images)
         batches = [embeddings.numpy() for embeddings, _ in self._run(images if several else [images])]  # type: ignore[arg-type, list-item]
         if not batches:
             return np.empty((0, self.bundle.prototypes.shape[1]), np.float32)
@@ -140,7 +142,16 @@ class Classifier:
     def _read(self, image: ImageLike) -> NDArray[np.uint8]:
         if isinstance(image, Image.Image):
             return self.bundle.preprocessing.pixels(image)
+        if not isinstance(image, (str, os.PathLike)):
+            raise TypeError(
+                f"an image is a path or a PIL image, not of type {type(image).__name__}: PIL.Image.fromarray(array) "
+                "makes one of a uint8 array (H, W, 3), PIL.Image.open(io.BytesIO(data)) of a file's bytes"
+            )
         return self.bundle.preprocessing.read(image, os.fspath(image))
+
+
+def _is_list(images: object) -> bool:
+    return isinstance(images, Sequence) and not isinstance(images, (str, bytes))
 
 
 def load(name_or_path: str | os.PathLike[str], device: str | torch.device | None = None) -> Classifier:

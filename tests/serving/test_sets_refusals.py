@@ -84,6 +84,18 @@ def test_malformed_json_is_refused(client, content, name):
 
 
 @pytest.mark.parametrize(
+    ("headers", "at_fault"),
+    [
+        ({"Content-Type": "text/plain"}, "Content-Type 'text/plain' is not taken; send application/json"),
+        ({"Content-Type": "application/json", "Content-Encoding": "gzip"}, "send the body without Content-Encoding"),
+    ],
+)
+def test_a_header_is_refused_by_its_name(client, headers, at_fault, name):
+    response = client.post(f"/v1/sets/{name}/classes/a/rename", content=b'{"to": "z"}', headers=headers)
+    assert assert_error(response, 415, "unsupported_media_type") == at_fault
+
+
+@pytest.mark.parametrize(
     ("method", "path"),
     [
         ("PUT", "/v1/sets/default/classes/x"),

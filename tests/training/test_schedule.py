@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -42,3 +43,12 @@ def test_cosine_schedule_rises_over_the_warm_up_and_falls_to_its_floor(tiny: Cal
         return 0.01 + 0.99 * (1 + math.cos(math.pi * (index - warmup) / rest)) / 2
 
     assert rates(recipe) == pytest.approx([expected(step + 1) for step in range(6 * STEPS)])
+
+
+def test_a_training_that_is_all_warm_up_rises_to_the_peak_and_nobody_is_warned(
+    tiny: Callable[..., Recipe], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        measured = rates(tiny(warmup_epochs=2, epochs=1, lr=1.0))
+    assert measured == pytest.approx([(step + 1) / STEPS for step in range(STEPS)])
+    assert caplog.text == ""

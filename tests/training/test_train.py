@@ -208,3 +208,20 @@ def test_the_record_names_the_folder_of_the_weights_it_began_with_and_not_where_
     assert (
         _told(tiny(pretrained="proto_resnet20_cifar.nonl_digits"))["pretrained"] == "proto_resnet20_cifar.nonl_digits"
     )
+
+
+def test_skipped_images_are_named_in_the_log_and_counted_in_the_record(
+    start: Start, tiny: Callable[..., Recipe], colours: Path, tmp_path: Path
+) -> None:
+    data = Path(shutil.copytree(colours, tmp_path / "data"))
+    broken = next((data / "train" / "red").iterdir())
+    broken.write_bytes(b"no image")
+    (data / "val" / "red" / "notes.txt").write_text("not a picture")
+    out = tmp_path / "run"
+    said = start(tiny(epochs=1), out, data=data, on_bad_image="skip")
+    log = (out / "log.txt").read_text().splitlines()
+    for line in (f"1 image that cannot be decoded left out: {broken}", log[0]):
+        assert line in said
+        assert line in log
+    assert log[0].endswith("1 of .txt")
+    assert result_of(out)["data"]["skipped_images"] == 1

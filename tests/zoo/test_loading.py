@@ -217,6 +217,18 @@ def test_a_file_that_is_no_image_is_named(classifier, tmp_path):
         classifier.embed(tmp_path / "nothing.png")
 
 
+@pytest.mark.parametrize("asked", ["predict", "embed"])
+def test_what_is_neither_a_path_nor_a_picture_is_told_how_to_become_one(classifier, asked):
+    for given, kind in (
+        (np.zeros((8, 8, 3), np.uint8), "ndarray"),
+        (b"\x89PNG", "bytes"),
+        ([b"x"], "bytes"),
+        ([7], "int"),
+    ):
+        with pytest.raises(TypeError, match=rf"of type {kind}: PIL.Image.fromarray.*io.BytesIO"):
+            getattr(classifier, asked)(given)
+
+
 def test_k_and_device_are_checked(classifier):
     with pytest.raises(ValueError, match="at least 1"):
         classifier.predict(picture(), k=0)
