@@ -90,6 +90,7 @@ def run_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Numbers of a run's ``result.json``, in percent where they are shares of images.
 
     ``accuracy``, ``train_accuracy``, ``accuracy_<readout>``, ``ece``, ``auroc``, ``train_seconds``, ``embed_dim`` (d),
+    ``precision_bits`` (16 of bfloat16's autocast, for machines differ in what ``precision = auto`` is),
     ``train_<metric>`` and ``test_<metric>`` of collapse, and of a long tail ``head_accuracy``, ``head_third_accuracy``
     and so on, which of another readout than the nearest prototype end in its name.
     """
@@ -100,6 +101,7 @@ def run_metrics(result: Mapping[str, Any]) -> dict[str, float]:
         "ece": 100 * metrics["test_calibration"]["ece"],
         "train_seconds": result["cost"]["train_seconds"],
         "embed_dim": result["embed_dim"],
+        "precision_bits": {"bf16": 16, "fp32": 32, "fp64": 64}.get(result["recipe"].get("precision")),
     }
     for readout, value in metrics["test_accuracy_by_readout"].items():
         found[f"accuracy_{readout}"] = 100 * value

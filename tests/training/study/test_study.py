@@ -15,6 +15,7 @@ import yaml
 
 from tests.training.runs import Protozoo
 from training.convergence import METRICS
+from training.run import Run
 from training.stop import StoppedError
 from training.study import Grid, Study, collect, load_grid, report, states, work
 from training.study.driver import _claimed
@@ -67,6 +68,8 @@ def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
     assert set(metrics["accuracy"]["values"]) == {"0", "1"}
     assert metrics["accuracy"]["std"] is not None
     assert metrics["embed_dim"]["values"] == {"0": 8, "1": 8}
+    trained = Run(study.out / "mine.nonl" / "seed0" / "run").read_result()["recipe"]["precision"]
+    assert metrics["precision_bits"]["values"]["0"] == {"bf16": 16, "fp32": 32}[trained]
     for name in (
         "fixed",
         "transfer",
