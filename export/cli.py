@@ -129,6 +129,8 @@ def verify(bundle: str, data: Path | None, device: str) -> None:
         click.echo(f"{apart.what:<30}{apart.embeddings:>12.1e}{apart.cosines:>12.1e}")
     click.echo(f"all within {TOLERANCE:.0e}")
     click.echo("")
+    if files is not None:
+        click.echo(f"on {len(files.files)} labelled images of {data}")
     heads = ("embeddings", "cosines", "MB", "images/s", *(("agreement", "accuracy") if data else ()))
     click.echo(f"{'beside torch on the CPU':<30}" + "".join(f"{head:>12}" for head in heads))
     for report in verify_files(opened, files, device):

@@ -8,12 +8,11 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from export.onnx import Runner
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
-from zoo.files import is_of_the_system
+from zoo.image_files import EXTENSIONS, is_image, split_to_test, visible_files
 
 CALIBRATION_IMAGES = 512
 BATCH = 32
@@ -55,12 +54,14 @@ def calibration_files(folder: Path, preprocessing: Preprocessing) -> ImageFiles:
 
 
 def labelled_files(folder: Path, labels: Sequence[str], preprocessing: Preprocessing) -> ImageFiles:
-    """The images of ``folder/<class>``, or of ``folder/test/<class>`` or ``folder/val/<class>`` where there is one.
+    """The images of ``folder/<class>``, or of ``folder/test/<class>`` (or ``val``) where there is one.
+
+    Of a folder without splits all: which of them a training has seen, a bundle does not know.
 
     Raises:
         ProtozooError: a class is not one of ``labels``, or there is no image.
     """
-    root = next((folder / name for name in ("test", "val") if (folder / name).is_dir()), folder)
+    root = split_to_test(folder) or folder
     found = _images(root)
     names = [path.relative_to(root).parts[0] for path in found]
     unknown = sorted(set(names) - set(labels))
@@ -73,14 +74,7 @@ def labelled_files(folder: Path, labels: Sequence[str], preprocessing: Preproces
 
 
 def _images(folder: Path) -> list[Path]:
-    known = Image.registered_extensions()
-    found = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in known
-        and path.is_file()
-        and not any(map(is_of_the_system, path.relative_to(folder).parts))
-    )
+    found = [path for path in visible_files(folder) if is_image(path)]
     if not found:
-        raise ProtozooError(f"{folder} holds no images (files that end in .png, .jpg, ...)")
+        raise ProtozooError(f"{folder} holds no images (files that end in {', '.join(EXTENSIONS)})")
     return found

@@ -76,11 +76,6 @@ def check_writable(path: Path) -> None:
         ) from error
 
 
-def is_of_the_system(name: str) -> bool:
-    """Whether file managers or editors leave such beside a user's files: .ipynb_checkpoints, ._001.png, __MACOSX."""
-    return name.startswith(".") or name == "__MACOSX"
-
-
 def _umask() -> int:
     """What this process hides of the files that it makes; there is no way to ask but to set it."""
     hidden = os.umask(0o077)

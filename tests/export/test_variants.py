@@ -146,6 +146,7 @@ def test_verify_prints_every_file_and_its_accuracy(all_precisions, pictures):
     lines = {line.split(",")[0]: line.split() for line in result.output.splitlines() if ", ONNX Runtime " in line}
     assert list(lines) == ["model.onnx", "model.fp16.onnx", "model.int8.onnx"]
     assert lines["model.onnx"][-4:-2] == ["100.00", "%"]
+    assert f"on 360 labelled images of {pictures}" in result.output.splitlines()
     assert result.output.splitlines()[-1] == "verified"
 
 
@@ -188,11 +189,15 @@ def test_mistakes_are_said_before_any_work(digits_bundle, pictures, tmp_path):
 
 
 def test_what_file_managers_leave_is_no_image(digits_bundle, tmp_path):
-    for name in ("3/good.png", ".ipynb_checkpoints/a.png", "__MACOSX/b.png", "3/._good.png"):
+    for name in ("3/good.png", ".ipynb_checkpoints/a.png", "__MACOSX/b.png", "3/._good.png", "3/a.gif"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (8, 8)).save(tmp_path / name)
     found = labelled_files(tmp_path, digits_bundle.labels, digits_bundle.preprocessing)
     assert list(found.files) == [tmp_path / "3" / "good.png"]
+    (tmp_path / "valid" / "3").mkdir(parents=True)
+    (tmp_path / "3" / "good.png").rename(tmp_path / "valid" / "3" / "good.png")
+    found = labelled_files(tmp_path, digits_bundle.labels, digits_bundle.preprocessing)
+    assert list(found.files) == [tmp_path / "valid" / "3" / "good.png"]
 
 
 @pytest.mark.skipif(not has_openvino(), reason="the extra openvino is not installed")

@@ -26,7 +26,7 @@ def test_the_demo_goes_the_whole_way_and_is_right_about_the_digits(tmp_path: Pat
     assert done.returncode == 0, done.stdout + done.stderr
     commands = re.findall(r"^\$ protozoo (\w+)", done.stdout, re.MULTILINE)
     assert commands == ["train", "train", "export", "verify", "serve"]
-    accuracy = re.search(r"^accuracy +([\d.]+)% +([\d.]+)% +", done.stdout, re.MULTILINE)
+    accuracy = re.search(r"^accuracy +([\d.]+)% +([\d.]+)%$", done.stdout, re.MULTILINE)
     assert accuracy is not None
     assert min(map(float, accuracy.groups())) > 95
     assert "\nverified" in done.stdout

@@ -9,11 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from training.data.source import TEST_SPLITS, Rows, Source
+from training.data.source import Rows, Source
 from training.data.splits import DataError
-from zoo.files import is_of_the_system
-
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
+from zoo.image_files import EXTENSIONS, is_image, is_of_the_system, split_to_test, visible_files
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def image_folder(folder: Path) -> Source:
         DataError: it has not that layout, or classes without training images.
     """
     train = folder / "train"
-    test = next((folder / name for name in TEST_SPLITS if (folder / name).is_dir()), None)
+    test = split_to_test(folder)
     if not train.is_dir() and test is None:
         return _split_by_us(folder)
     if not train.is_dir() or test is None:
@@ -94,36 +92,24 @@ class _Files:
     def __init__(self, root: Path) -> None:
         self.root = root
         names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_of_the_system(path.name))
-        self.by_class = {name: _visible(root / name) for name in names}
+        self.by_class = {name: visible_files(root / name) for name in names}
 
     def images(self, name: str) -> list[str]:
         """The paths of a class's images."""
-        return [str(path) for path in self.by_class[name] if _is_image(path)]
+        return [str(path) for path in self.by_class[name] if is_image(path)]
 
     def notices(self) -> tuple[str, ...]:
         """Lines about what a user may miss: other kinds of files, images beside the classes, classes of none."""
         lines = []
-        others = [path for paths in self.by_class.values() for path in paths if not _is_image(path)]
+        others = [path for paths in self.by_class.values() for path in paths if not is_image(path)]
         if kinds := Counter(path.suffix.lower() or "no extension" for path in others):
             told = ", ".join(f"{count} of {kind}" for kind, count in kinds.most_common(3))
-            lines.append(f"{self.root}: left out, for they do not end in {', '.join(_EXTENSIONS)}: {told}")
-        if beside := [path.name for path in sorted(self.root.iterdir()) if path.is_file() and _is_image(path)]:
+            lines.append(f"{self.root}: left out, for they do not end in {', '.join(EXTENSIONS)}: {told}")
+        if beside := [path.name for path in sorted(self.root.iterdir()) if path.is_file() and is_image(path)]:
             lines.append(f"{self.root}: left out, for they are in no class's folder: {_some(beside)}")
         if empty := [name for name in self.by_class if not self.images(name)]:
             lines.append(f"{self.root}: folders without an image: {_some(empty)}")
         return tuple(lines)
-
-
-def _visible(root: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(root.rglob("*"))
-        if not any(map(is_of_the_system, path.relative_to(root).parts)) and not path.is_dir()
-    ]
-
-
-def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in _EXTENSIONS
 
 
 def _some(names: list[str]) -> str:

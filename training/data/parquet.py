@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.arrow import arrow_copy
-from training.data.source import TEST_SPLITS, Rows, Source
+from training.data.source import Rows, Source
 from training.data.splits import DataError
+from zoo.image_files import TEST_SPLITS
 
 SPLITS = ("train", *TEST_SPLITS)
 _IMAGE_COLUMNS = ("image", "img")

@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 
 from training.data.splits import Picture, Pictures
 
-TEST_SPLITS = ("test", "val", "validation", "valid")
-
 
 @dataclass(frozen=True)
 class Rows:
