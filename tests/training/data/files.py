@@ -13,12 +13,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+from training.data import ImageData, Split
+
 
 def png(seed: int, size: tuple[int, int] = (16, 16)) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def check(data: ImageData, train: int, test: int, size: int = 16) -> None:
+    for split, count in ((data.train, train), (data.test, test)):
+        assert isinstance(split, Split)
+        assert split.images.shape == (count, size, size, 3)
+        assert split.images.dtype == np.uint8
+        assert split.labels.shape == (count,)
+        assert split.labels.dtype == np.int64
 
 
 def write_parquet(
