@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from timm.optim import create_optimizer_v2, param_groups_layer_decay
 from torch import Tensor
 
 from training.checkpoint import State
 from training.gradients import Forward, Gradients, at_once, in_parts
 from training.objectives import Objective, build_objective
+from training.optimizer import build_optimizer
 from training.precision import check_gradients, settled
 from training.pretrained import open_pretrained
 from training.ranks import Ranks, accelerator_for, synchronise_batchnorm
@@ -138,12 +138,7 @@ def build_parts(
     objective = build_objective(recipe, model, counts, ranks.group).to(accelerator.device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(f"trained = head, and a {recipe.head} head of fixed prototypes: there is nothing to train")
-    try:
-        optimizer = create_optimizer_v2(
-            _parameter_groups(model, recipe), opt=recipe.optimizer, lr=recipe.lr, momentum=recipe.momentum
-        )
-    except (ValueError, AssertionError, TypeError) as error:
-        raise RecipeError(f"optimizer = {recipe.optimizer!r}: {error}") from error
+    optimizer = build_optimizer(model, recipe)
     gradients = _build_gradients(recipe, model, objective, accelerator, ranks)
     schedule = learning_rates(recipe, optimizer, steps_per_epoch)
     return Parts(accelerator, ranks, model, objective, gradients, optimizer, schedule)
@@ -164,21 +159,6 @@ def _build_gradients(
         return at_once(forward, objective, accelerator)
     group = ranks.group if recipe.negatives == "global" else None
     return in_parts(forward, recipe.objective, objective, accelerator, size, group)
-
-
-def _parameter_groups(model: PrototypeModel, recipe: Recipe) -> list[dict[str, Any]]:
-    """Decay convolutions and projections only: prototypes are scale-invariant, so decay would but raise their step."""
-    classifier: set[Tensor] = set(model.get_classifier().parameters())
-    if recipe.layer_decay < 1:
-        undecayed = {name for name, parameter in model.named_parameters() if parameter in classifier}
-        groups: list[dict[str, Any]] = param_groups_layer_decay(
-            model, recipe.weight_decay, no_weight_decay_list=undecayed, layer_decay=recipe.layer_decay
-        )
-        return groups
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    decayed = [p for p in trained if p.ndim > 1 and p not in classifier]
-    rest = [p for p in trained if p.ndim <= 1 or p in classifier]
-    return [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
 
 
 def _check_compiler() -> None:

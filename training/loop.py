@@ -17,6 +17,7 @@ from tqdm import tqdm
 from training.build import Parts
 from training.checkpoint import Progress
 from training.data import ImageData, steps_per_epoch, training_batches
+from training.optimizer import optimizer_step
 from training.options import Options
 from training.recipe import Recipe
 from training.run import Run
@@ -120,7 +121,7 @@ class Training:
             parts.optimizer.zero_grad()
             inputs = images.double() if self.recipe.precision == "fp64" else images
             total += parts.gradients(inputs, labels).double()
-            parts.optimizer.step()
+            optimizer_step(parts.optimizer, self.recipe.precision)
             bar.update()
             look = step % _STEPS_BETWEEN_LOOKS == 0
             if look:
