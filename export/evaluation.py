@@ -59,10 +59,12 @@ def labelled_files(folder: Path, labels: Sequence[str], preprocessing: Preproces
     Of a folder without splits all: which of them a training has seen, a bundle does not know.
 
     Raises:
-        ProtozooError: a class is not one of ``labels``, or there is no image.
+        ProtozooError: a class is not one of ``labels``, or there is no image in a class's folder.
     """
     root = split_to_test(folder) or folder
-    found = _images(root)
+    found = [path for path in _images(root) if path.parent != root]
+    if not found:
+        raise ProtozooError(f"{root} holds images, and none in a class's folder: put them into <class>/")
     names = [path.relative_to(root).parts[0] for path in found]
     unknown = sorted(set(names) - set(labels))
     if unknown:

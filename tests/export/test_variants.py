@@ -181,6 +181,9 @@ def test_mistakes_are_said_before_any_work(digits_bundle, pictures, tmp_path):
     (tmp_path / "data" / "cat").mkdir(parents=True)
     with pytest.raises(ProtozooError, match="holds no images"):
         labelled_files(tmp_path / "data", digits_bundle.labels, digits_bundle.preprocessing)
+    Image.new("RGB", (16, 16)).save(tmp_path / "data" / "1.png")
+    with pytest.raises(ProtozooError, match="none in a class's folder"):
+        labelled_files(tmp_path / "data", digits_bundle.labels, digits_bundle.preprocessing)
     Image.new("RGB", (16, 16)).save(tmp_path / "data" / "cat" / "1.png")
     with pytest.raises(ProtozooError, match="'cat' is none of the model's classes"):
         labelled_files(tmp_path / "data", digits_bundle.labels, digits_bundle.preprocessing)
@@ -189,7 +192,7 @@ def test_mistakes_are_said_before_any_work(digits_bundle, pictures, tmp_path):
 
 
 def test_what_file_managers_leave_is_no_image(digits_bundle, tmp_path):
-    for name in ("3/good.png", ".ipynb_checkpoints/a.png", "__MACOSX/b.png", "3/._good.png", "3/a.gif"):
+    for name in ("3/good.png", ".ipynb_checkpoints/a.png", "__MACOSX/b.png", "3/._good.png", "3/a.gif", "beside.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (8, 8)).save(tmp_path / name)
     found = labelled_files(tmp_path, digits_bundle.labels, digits_bundle.preprocessing)
