@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff")
@@ -22,12 +23,21 @@ def is_of_the_system(name: str) -> bool:
 
 
 def visible_files(root: Path) -> list[Path]:
-    """All files below a folder, in order, but for what file managers leave there."""
-    return [
-        path
-        for path in sorted(root.rglob("*"))
-        if not any(map(is_of_the_system, path.relative_to(root).parts)) and not path.is_dir()
-    ]
+    """All files below a folder, in order, but for what file managers leave there.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    found: list[Path] = []
+    # Not rglob, after which each of a million files would be asked whether it is a folder.
+    for folder, folders, names in os.walk(root, onerror=fail):
+        folders[:] = [name for name in folders if not is_of_the_system(name)]
+        found += [Path(folder, name) for name in names if not is_of_the_system(name)]
+    return sorted(found)
 
 
 def split_to_test(root: Path) -> Path | None:

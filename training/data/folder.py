@@ -45,14 +45,14 @@ def image_folder(folder: Path) -> Source:
             "beside it: add it, or put all images into <class>/ and a fifth of them is held out"
         )
     splits = _Files(train), _Files(test)
-    classes = tuple(splits[0].by_class)
+    classes = tuple(splits[0].images)
     if len(classes) < 2:
         raise DataError(f"{train} must hold a folder for each of at least two classes")
-    unknown = sorted(splits[1].by_class.keys() - set(classes))
+    unknown = sorted(splits[1].images.keys() - set(classes))
     if unknown:
         raise DataError(f"{test / unknown[0]} is a class without training images")
     of_train, of_test = (
-        _labelled([(path, label) for label, name in enumerate(classes) for path in split.images(name)])
+        _labelled([(path, label) for label, name in enumerate(classes) for path in split.images.get(name, ())])
         for split in splits
     )
     notices = (*splits[0].notices(), *splits[1].notices())
@@ -61,7 +61,7 @@ def image_folder(folder: Path) -> Source:
 
 def _split_by_us(folder: Path) -> Source:
     files = _Files(folder)
-    images = {name: found for name in files.by_class if (found := files.images(name))}
+    images = {name: paths for name, paths in files.images.items() if paths}
     if len(images) < 2:
         raise DataError(
             f"{folder} holds no parquet files, and for ImageFolder's layout it must hold <class>/, or train/<class>/ "
@@ -86,28 +86,32 @@ class _Files:
 
     Attributes:
         root: with the folders.
-        by_class: name of a class -> its files, both in order.
+        images: name of a class -> the paths of its images, both in order.
+        others: the other files.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_of_the_system(path.name))
-        self.by_class = {name: visible_files(root / name) for name in names}
-
-    def images(self, name: str) -> list[str]:
-        """The paths of a class's images."""
-        return [str(path) for path in self.by_class[name] if is_image(path)]
+        self.images: dict[str, list[str]] = {name: [] for name in names}
+        self.others: list[Path] = []
+        for name, paths in self.images.items():
+            for path in visible_files(root / name):
+                if is_image(path):
+                    paths.append(str(path))
+                else:
+                    self.others.append(path)
 
     def notices(self) -> tuple[str, ...]:
         """Lines about what a user may miss: other kinds of files, images beside the classes, classes of none."""
         lines = []
-        others = [path for paths in self.by_class.values() for path in paths if not is_image(path)]
-        if kinds := Counter(path.suffix.lower() or "no extension" for path in others):
+        if kinds := Counter(path.suffix.lower() or "no extension" for path in self.others):
             told = ", ".join(f"{count} of {kind}" for kind, count in kinds.most_common(3))
             lines.append(f"{self.root}: left out, for they do not end in {', '.join(EXTENSIONS)}: {told}")
-        if beside := [path.name for path in sorted(self.root.iterdir()) if path.is_file() and is_image(path)]:
+        names = sorted(path.name for path in self.root.iterdir() if is_image(path) and path.is_file())
+        if beside := [name for name in names if not is_of_the_system(name)]:
             lines.append(f"{self.root}: left out, for they are in no class's folder: {_some(beside)}")
-        if empty := [name for name in self.by_class if not self.images(name)]:
+        if empty := [name for name, paths in self.images.items() if not paths]:
             lines.append(f"{self.root}: folders without an image: {_some(empty)}")
         return tuple(lines)
 

@@ -18,8 +18,8 @@ from training.data.splits import DataError
 from training.robustness.corruptions import GROUPS, corrupt
 from training.robustness.saved_images import SavedImages
 from zoo.bundle import Preprocessing
+from zoo.image_files import is_image
 
-_EXTENSIONS = {".jpeg", ".jpg", ".png"}
 _CHOICE_SEED = 0
 
 
@@ -145,7 +145,7 @@ def _images_of(root: Path, classes: Sequence[str]) -> tuple[NDArray[np.str_], ND
     found: list[tuple[str, int]] = []
     for label, name in enumerate(classes):
         folder = _class_folder(root, name)
-        files = sorted(path.name for path in folder.glob("*") if path.suffix.lower() in _EXTENSIONS)
+        files = sorted(path.name for path in folder.glob("*") if is_image(path))
         if not files:
             raise DataError(f"{folder} holds no images: every class of the data must have some in every condition")
         found += [(f"{folder.name}/{file}", label) for file in files]

@@ -36,6 +36,7 @@ def test_what_is_no_image_is_said(
 ) -> None:
     folder = make_folder(tmp_path / "mine", train_images=5, test_images=2)
     assert load_data(str(folder), preprocessing).left_out == ()
+    (folder / "val" / "._stray.png").write_bytes(b"")
     for name in ("a.HEIC", "b.heic", "README"):
         (folder / "train" / "red" / name).write_bytes(b"")
     shutil.copy(folder / "train" / "red" / "00.png", folder / "val" / "stray.png")
@@ -101,6 +102,16 @@ def test_a_folder_without_splits_needs_two_classes_of_two_images(
     (tmp_path / "half" / "train").mkdir(parents=True)
     with pytest.raises(DataError, match="no val/<class>/ or test/<class>/ beside it"):
         load_data(str(tmp_path / "half"), preprocessing)
+
+
+def test_a_test_split_may_lack_a_class(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    folder = make_folder(tmp_path, train_images=2, test_images=1)
+    shutil.rmtree(folder / "val" / "green")
+    data = load_data(str(folder), preprocessing)
+    check(data, 6, 2)
+    assert data.test.labels.tolist() == [0, 2]
 
 
 def test_test_folder_goes_before_val(
