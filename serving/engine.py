@@ -10,9 +10,9 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
-from serving.cores import available_cores
 from serving.lane import EngineError, Lane, Outputs, Run
 from zoo.bundle import Bundle, BundleError, ProtozooError
+from zoo.cores import available_cores
 
 GPU_SIZES = (1, 2, 4, 8, 16, 32)
 """Batch sizes that a GPU sees: each costs a search for kernels, so others are padded."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from serving.cores import available_cores
 from zoo.bundle import ProtozooError
+from zoo.cores import available_cores
 
 DEVICES = ("cpu", "cuda")
 DECODES = ("exact", "fast")

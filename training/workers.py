@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 import click
+
+from zoo.cores import available_cores
 
 
 def default_workers() -> int:
     """Four, or the cores of this process where they are fewer: of more than those torch warns."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(4, cores)
+    return min(4, available_cores())
 
 
 WORKERS = click.option(

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from serving import cores
+from zoo import cores
 
 
 @pytest.mark.parametrize(
