@@ -101,6 +101,7 @@ class Table(_Strict):
 
     title: str
     columns: dict[str, str] = Field(description="metric -> heading")
+    decimals: int | None = Field(default=None, ge=0, description="none: by the size of each number")
 
 
 class Claim(_Strict):

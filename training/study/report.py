@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from training.study.claims import VERDICTS
-from training.study.grid import Grid
+from training.study.grid import Grid, Table
 
 
 def report(grid: Grid, results: Mapping[str, Any]) -> str:
@@ -17,7 +17,7 @@ def report(grid: Grid, results: Mapping[str, Any]) -> str:
         parts += ["## Claims", _counted(results["claims"]), results["rule"], _claims(results["claims"])]
     parts += ["## Numbers", "Means and standard deviations (of the sample) over seeds."]
     for table in grid.tables:
-        rows = _rows(results["cells"], table.columns)
+        rows = _rows(results["cells"], table)
         if rows:
             head = [
                 f"| | seeds | {' | '.join(table.columns.values())} |",
@@ -35,31 +35,33 @@ def _shortened(results: Mapping[str, Any]) -> list[str]:
     return [f"Trained {' and '.join(trained)}."] if trained else []
 
 
-def _rows(cells: Mapping[str, Any], columns: Mapping[str, str]) -> list[str]:
+def _rows(cells: Mapping[str, Any], table: Table) -> list[str]:
     rows = []
     for name, cell in cells.items():
-        found = [cell["metrics"].get(metric) for metric in columns]
+        found = [cell["metrics"].get(metric) for metric in table.columns]
         done = max((len(values["values"]) for values in found if values is not None), default=0)
         if done:
-            texts = [_cell(values, done) for values in found]
+            texts = [_cell(values, done, table.decimals) for values in found]
             rows.append(f"| {name} | {done} of {len(cell['seeds'])} | {' | '.join(texts)} |")
     return rows
 
 
-def _cell(values: Mapping[str, Any] | None, done: int) -> str:
+def _cell(values: Mapping[str, Any] | None, done: int, decimals: int | None) -> str:
     if values is None:
         return ""
     count = len(values["values"])
-    return _spread(values) + (f" ({count} of them)" if count < done else "")
+    return _spread(values, decimals) + (f" ({count} of them)" if count < done else "")
 
 
-def _spread(values: Mapping[str, Any]) -> str:
+def _spread(values: Mapping[str, Any], decimals: int | None = None) -> str:
     """Mean and deviation: two decimals of what is ten or more, else four, and of what is tiny two digits.
 
     What was reached by the first evaluation may have been reached sooner: ≤.
     """
     size = abs(values["mean"])
     form = ".2f" if size >= 10 else ".4f" if size >= 0.001 or not size else ".1e"
+    if decimals is not None:
+        form = f".{decimals}f"
     if values.get("at_most"):
         return f"≤ {values['mean']:.2f}"
     text = format(values["mean"], form)
