@@ -168,13 +168,13 @@ def load_grid(name_or_path: str) -> tuple[Grid, tuple[Cell, ...]]:
     """
     path = _file(name_or_path)
     try:
-        grid = Grid.model_validate(_inherited(path))
-        written = _read(path).get("fields") or ()
+        settings = _read(path)
+        grid = Grid.model_validate(_inherited(path, settings))
     except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ProtozooError(f"{path.name}: {_fault(error)}") from error
     cells = tuple(cell for block in grid.blocks for cell in _cells(block, grid))
     # What a base has more is no mistake of this file.
-    _check(grid, cells, written=written)
+    _check(grid, cells, written=settings.get("fields") or ())
     return grid, shortened(cells, epochs_factor=grid.epochs_factor)
 
 
@@ -186,13 +186,15 @@ def _file(name_or_path: str) -> Path:
     return path if path.is_file() else packaged
 
 
-def _inherited(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def _inherited(path: Path, settings: Mapping[str, Any], seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     """What a grid says, and what its base says beside it, and that one's."""
-    if path in seen:
-        raise ProtozooError(f"{path.name} is its own base: give one that stands by itself")
-    settings = _read(path)
-    base = settings.pop("base", None)
-    return settings if base is None else _inherited(_file(str(base)), (*seen, path)) | settings
+    own = {name: value for name, value in settings.items() if name != "base"}
+    if settings.get("base") is None:
+        return own
+    seen, base = (*seen, path), _file(str(settings["base"]))
+    if base in seen:
+        raise ProtozooError(f"{base.name} is its own base: give one that stands by itself")
+    return _inherited(base, _read(base), seen) | own
 
 
 def _read(path: Path) -> dict[str, Any]:
