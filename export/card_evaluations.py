@@ -23,6 +23,7 @@ _PROBES = {
     "cached": "linear probe of features computed once",
 }
 _REACHED = {
+    "weight_instance_alignment": "squared distance of embeddings and their prototypes",
     "instance_alignment": "squared distance within a class",
     "weight_alignment": "squared distance of prototypes and means",
     "weight_erank": "effective rank of the prototypes",

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any, Literal, TypeVar
 
-from training.plots.runs import RunHistory, common_num_classes, grouped, read_run
+from training.plots.runs import RunHistory, grouped, read_run
 from training.provenance import code_revision
 from zoo.errors import ProtozooError
 from zoo.files import sha256_of
@@ -57,12 +57,13 @@ def targets(num_classes: int, embed_dim: int, share: float = SHARE) -> dict[str,
     """What each metric must come to for a share of collapse.
 
     The way begins, without any collapse, at an effective rank of 0 between classes and of the whole width d within
-    them, and at orthogonal vectors for the alignments; it ends at the values of exact collapse. For 95 % that is an
-    effective rank of .95 (K - 1) and of .05 d, and a squared distance of .1, a cosine of .95. The paper names the
-    threshold of 95 % and not where its way begins.
+    them, and at orthogonal vectors for the alignments; it ends at the values of exact collapse, in fewer than K - 1
+    dimensions at as many as there are. For 95 % that is an effective rank of .95 min(K - 1, d) and of .05 d, and a
+    squared distance of .1, a cosine of .95. The paper names the threshold of 95 % and not where its way begins.
     """
     left = 1 - share
-    bounds = {"inter_erank": share * (num_classes - 1), "weight_erank": share * (num_classes - 1)}
+    rank = min(num_classes - 1, embed_dim)
+    bounds = {"inter_erank": share * rank, "weight_erank": share * rank}
     bounds |= {"intra_erank": left * embed_dim}
     return {name: bounds.get(name, left * _UNRELATED) for name in METRICS}
 
@@ -128,7 +129,7 @@ def convergence(
     """
     runs, reference = [_finished(path) for path in paths], _finished(baseline)
     both = [*runs, reference]
-    common_num_classes(both)
+    _check_classes(both)
     images, over = _common(both, images)
     finals = {name: values[-1][1] for name in METRICS if (values := _points(reference, images, name, over))}
     length = reference.rows[-1][over]
@@ -183,6 +184,21 @@ def values_reached(
     run = _finished(path)
     images, over = _common([run], images)
     return _of_run(run, bounds, images, over, total, smoothing)
+
+
+def _check_classes(runs: Sequence[RunHistory]) -> None:
+    first, *others = runs
+    labels = _labels(first)
+    for run in others:
+        if _labels(run) != labels:
+            raise ProtozooError(
+                f"{first.path} and {run.path} have other classes, {', '.join(labels[:3])}, ... and "
+                f"{', '.join(_labels(run)[:3])}, ...: compare runs of the same data"
+            )
+
+
+def _labels(run: RunHistory) -> list[str]:
+    return _of_result(run, lambda result: list(result["label_names"]))
 
 
 def _common(runs: Sequence[RunHistory], images: Images | None) -> tuple[Images, Over]:

@@ -72,6 +72,8 @@ def study(
     cells = shortened(whole, epochs_factor=epochs_factor, seeds=seeds)
     known = {} if earlier is None else _cells(earlier)
     chosen = Study(cells, _places(data, data_names(cells)), out, device, known)
+    if known and not any(task.earlier for task in chosen.all_tasks()):
+        raise ProtozooError(f"--earlier: {earlier} has no training of this grid, at this --epochs-factor: leave it out")
     check_runs(chosen)
     missing = None if report_only else left_out(chosen)
     if missing is not None:
@@ -102,7 +104,10 @@ def _cells(path: Path) -> dict[str, Any]:
     try:
         cells: dict[str, Any] = json.loads(path.read_bytes())["cells"]
         keys = ("data", "recipe", "fields", "evaluations", "metrics")
-        return {name: {key: cell[key] for key in keys} for name, cell in cells.items()}
+        return {
+            name: {**{key: cell[key] for key in keys}, "baselines": cell.get("baselines", {})}
+            for name, cell in cells.items()
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ProtozooError(f"{path} is no results.json of a study") from error
 

@@ -30,6 +30,11 @@ def test_95_percent_is_of_the_way_from_no_collapse_to_exact_collapse() -> None:
     )
 
 
+def test_in_fewer_dimensions_than_a_simplex_needs_95_percent_is_of_what_they_can_hold() -> None:
+    found = targets(200, 100)
+    assert (found["weight_erank"], found["inter_erank"]) == pytest.approx((95, 95))
+
+
 def points(*values: float) -> list[tuple[float, float]]:
     return [(10.0 * (index + 1), value) for index, value in enumerate(values)]
 
@@ -112,6 +117,15 @@ def test_an_unfinished_run_or_one_without_collapse_is_refused(history: Callable[
     (run / "result.json").unlink()
     with pytest.raises(ProtozooError, match="is not finished"):
         convergence([run], bare)
+
+
+def test_runs_on_other_classes_are_not_compared(history: Callable[..., Path]) -> None:
+    run, other = history("run", test_inter_erank=[1, 2]), history("other", test_inter_erank=[1, 2])
+    result = json.loads((other / "result.json").read_bytes())
+    result["label_names"] = [f"{name}s" for name in result["label_names"]]
+    (other / "result.json").write_text(json.dumps(result))
+    with pytest.raises(ProtozooError, match=r"run and .*other have other classes, .*: compare runs of the same data"):
+        convergence([run], other)
 
 
 def test_the_command_prints_tables_of_the_training_images_where_they_were_logged(

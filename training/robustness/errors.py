@@ -66,8 +66,6 @@ def with_baseline(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> dic
     clean, theirs_clean = record.get("clean_error"), baseline.get("clean_error")
     for name, values in record["errors"].items():
         own, theirs = sum(values.values()), sum(baseline["errors"][name].values())
-        if theirs == 0:
-            raise ProtozooError(f"the baseline makes no error on {name}, so that none can be measured against it")
         ce[name] = own / theirs
         if clean is not None and theirs_clean is not None:
             rise = theirs - len(values) * theirs_clean
@@ -84,10 +82,10 @@ def with_baseline(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> dic
 
 
 def check_comparable(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> None:
-    """Refuse a baseline that was measured on something else.
+    """Refuse a baseline that was measured on something else, or that nothing can be divided by.
 
     Raises:
-        ProtozooError: it was, or it is no such record.
+        ProtozooError: it was, or it makes no error on a corruption, or it is no such record.
     """
     try:
         differences = {
@@ -104,6 +102,12 @@ def check_comparable(record: Mapping[str, Any], baseline: Mapping[str, Any]) -> 
             raise ProtozooError(
                 f"the baseline is of other {what}, {theirs} and not {own}: measure it by the same command"
             )
+    faultless = [name for name, values in baseline["errors"].items() if not any(values.values())]
+    if faultless:
+        raise ProtozooError(
+            f"the baseline makes no error on {', '.join(faultless)}, so that none can be measured against it: measure "
+            "both by --corruption of the others, or without --baseline"
+        )
 
 
 def _kinds(record: Mapping[str, Any]) -> dict[str, list[str]]:

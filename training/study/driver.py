@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from training.study.grid import Cell, ConvergenceEvaluation, CorruptionEvaluatio
 from training.study.stopping import stopping_at_once
 from zoo.errors import ProtozooError
 from zoo.files import write_atomically
+
+_COMPARED = ("_mce", "_as_baseline")
+"""Endings of metrics that take a baseline's numbers."""
 
 
 @dataclass(frozen=True)
@@ -83,18 +87,22 @@ class Task:
     def earlier(self) -> dict[str, float]:
         """Metrics from elsewhere, of the same recipe and fields; empty where this seed was not trained there.
 
-        Those of an evaluation that was asked for otherwise there are left out.
+        Those of an evaluation that was asked for otherwise there are left out, and what was compared with another cell.
         """
         cell = self.study.earlier.get(self.cell.name, {})
         fields = json.loads(json.dumps(dict(self.cell.fields)))
         if [cell.get(key) for key in ("data", "recipe", "fields")] != [self.cell.data, self.cell.recipe, fields]:
             return {}
         others = {name for name in self.cell.evaluations if cell["evaluations"].get(name) != self.cell.asked(name)}
+        baselines = cell.get("baselines", {})  # results of before December 2026 do not say
+        moved = {name for name, baseline in self.cell.baselines.items() if baselines.get(name, baseline) != baseline}
         seed = str(self.seed)
         return {
             metric: found["values"][seed]
             for metric, found in cell["metrics"].items()
-            if seed in found["values"] and self._evaluation_of(metric) not in others
+            if seed in found["values"]
+            and (evaluation := self._evaluation_of(metric)) not in others
+            and not (evaluation in moved and metric.endswith(_COMPARED))
         }
 
     def _evaluation_of(self, metric: str) -> str | None:
@@ -107,6 +115,11 @@ class Task:
         """Whether an earlier study has it, and this one has not begun it."""
         return not self.run.exists() and bool(self.earlier)
 
+    def lacking(self) -> list[str]:
+        """Evaluations that were not done elsewhere: without the run there, they cannot be done here."""
+        done = {self._evaluation_of(metric) for metric in self.earlier}
+        return [name for name in self.cell.evaluations if name not in done]
+
     def record(self, name: str) -> dict[str, Any] | None:
         """What an evaluation found; None where it is not done, or was asked for otherwise."""
         path = self._file(name)
@@ -114,14 +127,22 @@ class Task:
             return None
         try:
             kept = json.loads(path.read_bytes())
-            return kept["record"] if kept["asked"] == self.cell.asked(name) else None
+            data = self._data_name(name)
+            same_data = data is None or kept.get("data") in (None, data)  # nor do records of before December 2026 say
+            return kept["record"] if kept["asked"] == self.cell.asked(name) and same_data else None
         except (ValueError, KeyError, TypeError) as error:
             raise ProtozooError(f"{path} is damaged ({error}): remove it, and the evaluation is done again") from error
 
     def keep(self, name: str, record: Mapping[str, Any]) -> None:
         """Write what an evaluation found."""
-        text = json.dumps({"asked": self.cell.asked(name), "record": record}, indent=2)
+        kept = {"asked": self.cell.asked(name), "data": self._data_name(name), "record": record}
+        text = json.dumps(kept, indent=2)
         write_atomically(self._file(name), f"{text}\n".encode())
+
+    def _data_name(self, name: str) -> str | None:
+        """Of an evaluation's data: the place may be another by now. None where they are not given."""
+        place = self.study.data.get(getattr(self.cell.evaluations[name], "data", None) or self.cell.data)
+        return None if place is None else Path(place).name
 
     def _file(self, name: str) -> Path:
         return self.folder / f"{name}.json"
@@ -148,7 +169,8 @@ def _state(task: Task) -> str:
         return f"trained, to evaluate: {', '.join(missing)}" if missing else "done"
     words = "begun" if (task.run / "recipe.yaml").is_file() else "to train"
     if task.elsewhere:
-        return "done elsewhere"
+        lacking = task.lacking()
+        return f"done elsewhere, without {', '.join(lacking)}" if lacking else "done elsewhere"
     if task.failure.is_file():
         words += f", failed: {task.failure.read_text(encoding='utf-8').strip()}"
     return words
@@ -200,10 +222,17 @@ def _do(task: Task, say: Callable[[str], None]) -> None:
     except StoppedError:
         raise
     except ProtozooError as error:
-        write_atomically(task.failure, f"{error}\n".encode())
-        say(f"{task} failed: {error}")
+        _failed(task, str(error), say)
+    except Exception as error:  # of whatever kind, a GPU's memory that is full among them: the others can still be done
+        traceback.print_exc()
+        _failed(task, f"{type(error).__name__}: {error}".splitlines()[0], say)
     else:
         task.failure.unlink(missing_ok=True)
+
+
+def _failed(task: Task, why: str, say: Callable[[str], None]) -> None:
+    write_atomically(task.failure, f"{why}\n".encode())
+    say(f"{task} failed: {why}")
 
 
 def _train(task: Task, say: Callable[[str], None]) -> None:

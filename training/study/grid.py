@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from training.probes.protocols import PROTOCOLS
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.recipe.parsing import RecipeLoader
+from training.robustness.corruptions import CORRUPTIONS
 from training.study.inequality import cells_of, parse_test, prototypes_of
 from training.study.prototypes import largest_cosine
 from zoo.errors import ProtozooError
@@ -27,7 +29,15 @@ def _identifier(word: str) -> str:
     return word
 
 
+def _corruption(word: str) -> str:
+    if word not in CORRUPTIONS:
+        raise ValueError(f"there is no corruption {word!r}; there are {', '.join(CORRUPTIONS)}")
+    return word
+
+
 Name = Annotated[str, AfterValidator(_identifier)]
+Corruption = Annotated[str, AfterValidator(_corruption)]
+Severity = Annotated[int, Field(ge=1, le=5)]
 
 
 class _Strict(BaseModel):
@@ -50,6 +60,8 @@ class ProbeEvaluation(_Strict):
             raise ValueError(f"the probe {self.probe} has no option {unknown[0]}")
         if self.options.get("features", "encoder") not in ("projection", "encoder", "whitened"):
             raise ValueError("features must be projection, encoder or whitened")
+        if self.options.get("protocol", "cifar") not in PROTOCOLS:
+            raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}")
         return self
 
 
@@ -58,8 +70,8 @@ class CorruptionEvaluation(_Strict):
 
     kind: Literal["corruptions"]
     images: int | None = Field(default=None, ge=1, description="of the test images; none: all")
-    corruptions: tuple[str, ...] | None = Field(default=None, description="none: all fifteen")
-    severities: tuple[int, ...] | None = Field(default=None, description="none: all five")
+    corruptions: tuple[Corruption, ...] | None = Field(default=None, min_length=1, description="none: all fifteen")
+    severities: tuple[Severity, ...] | None = Field(default=None, min_length=1, description="none: all five")
     baseline: str | None = Field(default=None, description="cell of the same data, after its dot, for mCE")
 
 
@@ -157,6 +169,12 @@ class Cell:
         """How an evaluation measures, for JSON: numbers of others are not its own."""
         # The baseline is what it is compared with afterwards, and no part of the measurement.
         return self.evaluations[evaluation].model_dump(mode="json", exclude={"baseline"})
+
+    @property
+    def baselines(self) -> dict[str, str]:
+        """Evaluation -> the cell that it is compared with, after its dot, of those that are."""
+        found = {name: getattr(evaluation, "baseline", None) for name, evaluation in self.evaluations.items()}
+        return {name: cell for name, cell in found.items() if cell is not None}
 
 
 def load_grid(name_or_path: str) -> tuple[Grid, tuple[Cell, ...]]:
@@ -264,12 +282,17 @@ def _cells(block: Block, grid: Grid) -> Sequence[Cell]:
 
 
 def _check_convergence(cell: Cell, cells: Sequence[Cell]) -> None:
-    """Each run alone chooses images that it has logged: a baseline's must be the same."""
+    """Images that are asked for must be logged; else each run alone chooses, and a baseline's must be the same."""
     for name, evaluation in cell.evaluations.items():
-        if isinstance(evaluation, ConvergenceEvaluation) and evaluation.images is None:
+        if isinstance(evaluation, ConvergenceEvaluation):
             baseline = next(one for one in cells if one.name == f"{cell.data}.{evaluation.baseline}")
             logged = [one.load(one.seeds[0]).collapse_images for one in (cell, baseline)]
-            if logged[0] != logged[1]:
+            if evaluation.images == "train" and logged[0] != "both":
+                raise ProtozooError(
+                    f"{cell.name}: {name} is of the training images, whose collapse is logged with "
+                    "collapse_images: both alone: give it to the block"
+                )
+            if evaluation.images is None and logged[0] != logged[1]:
                 raise ProtozooError(
                     f"{cell.name}: {name} is against {baseline.name}, which has collapse_images {logged[1]} and not "
                     f"{logged[0]}: give the evaluation images, train or test"
@@ -295,6 +318,8 @@ def _check(grid: Grid, cells: Sequence[Cell], *, written: Iterable[str]) -> None
                 raise ProtozooError(
                     f"{cell.name}: {name} is against {cell.data}.{baseline}, and no cell of that name has it too"
                 )
+            if isinstance(evaluation, ReadoutEvaluation) and cell.load(cell.seeds[0]).objective not in ("ntce", "nonl"):
+                raise ProtozooError(f"{cell.name}: {name} is a readout, which NTCE and NONL alone have")
         _check_convergence(cell, cells)
     for claim in grid.claims:
         if (claim.test is None) == (claim.not_tested is None):

@@ -42,11 +42,11 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
     """All results that are there.
 
     Returns:
-        "grid"; "cells": of each its "data", "recipe", "fields", "seeds" and "evaluations" of the grid, and "metrics",
-        name -> "mean", "std" (None of one seed), "values" by seed and, where all seeds came there by their first
-        evaluation, "at_most"; "rule"; and "claims": of each what the grid says, and "verdict", "because" and, where it
-        was tested, what :func:`training.study.claims.judge` found. Accuracies and errors are in percent, as are shares
-        of a training (100 where the value was not reached by its end).
+        "grid"; "cells": of each its "data", "recipe", "fields", "seeds", "evaluations" and "baselines" of the grid, and
+        "metrics", name -> "mean", "std" (None of one seed), "values" by seed and, where all seeds came there by their
+        first evaluation, "at_most"; "rule"; and "claims": of each what the grid says, and "verdict", "because" and,
+        where it was tested, what :func:`training.study.claims.judge` found. Accuracies and errors are in percent, as
+        are shares of a training (100 where the value was not reached by its end).
     """
     by_cell, smallest = _by_cell(study)
     metrics = {
@@ -62,6 +62,7 @@ def collect(grid: Grid, study: Study) -> dict[str, Any]:
                 "fields": dict(cell.fields),
                 "seeds": list(cell.seeds),
                 "evaluations": {evaluation: cell.asked(evaluation) for evaluation in cell.evaluations},
+                "baselines": cell.baselines,
                 "metrics": metrics[cell.name],
             }
             for cell in study.cells
@@ -164,8 +165,8 @@ def _shares(name: str, reached: Mapping[str, Mapping[str, Any]], ending: str) ->
 
 def _baselines(task: Task, found: Mapping[tuple[str, int], Mapping[str, float]]) -> dict[str, Mapping[str, float]]:
     """Evaluation -> numbers of its baseline's run of the same seed, which may have been made elsewhere."""
-    names = {name: getattr(evaluation, "baseline", None) for name, evaluation in task.cell.evaluations.items()}
-    return {name: found.get((f"{task.cell.data}.{cell}", task.seed), {}) for name, cell in names.items()}
+    cells = task.cell.baselines
+    return {name: found.get((f"{task.cell.data}.{cell}", task.seed), {}) for name, cell in cells.items()}
 
 
 def _against(task: Task, own: Mapping[str, float], baselines: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -173,7 +174,7 @@ def _against(task: Task, own: Mapping[str, float], baselines: Mapping[str, Mappi
     metrics: dict[str, float] = {}
     for name, evaluation in task.cell.evaluations.items():
         if isinstance(evaluation, CorruptionEvaluation):
-            metrics |= _mce(name, own, baselines[name])
+            metrics |= _mce(name, own, baselines.get(name, {}))
         elif isinstance(evaluation, ConvergenceEvaluation) and Run(task.run).finished:
             metrics |= _as_baseline(name, evaluation, task.run, baselines[name])
     return metrics

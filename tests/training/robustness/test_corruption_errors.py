@@ -27,6 +27,7 @@ from training.robustness import (
 )
 from training.robustness.conditions import chosen
 from training.robustness.corruptions import GROUPS
+from training.robustness.errors import check_comparable
 from zoo.bundle import Preprocessing
 from zoo.errors import ProtozooError
 
@@ -90,8 +91,9 @@ def test_a_baseline_of_something_else_is_refused_by_name(change: dict[str, Any],
 
 def test_a_baseline_without_errors_or_of_no_known_form_is_refused() -> None:
     ours = record_of({"fog": {"1": 0.2}}, 0.1)
-    with pytest.raises(ProtozooError, match="makes no error on fog"):
-        with_baseline(ours, record_of({"fog": {"1": 0.0}}, 0.0))
+    to_measure = {**ours, "errors": {"fog": {"1": None}}}
+    with pytest.raises(ProtozooError, match=r"makes no error on fog, .*: measure both by --corruption of the others"):
+        check_comparable(to_measure, record_of({"fog": {"1": 0.0}}, 0.0))
     with pytest.raises(ProtozooError, match="no record of"):
         with_baseline(ours, {"accuracy": 1})
 

@@ -64,6 +64,26 @@ def test_grids_that_share_a_cell_train_it_alike() -> None:
             },
             "mine.a: convergence is against mine.ce, which has collapse_images test and not both: give the evaluation",
         ),
+        (
+            {
+                "blocks": [{"data": "mine", "recipes": {"ce": "ce_digits"}, "seeds": [0], "evaluations": ["late"]}],
+                "evaluations": {"late": {"kind": "convergence", "baseline": "ce", "images": "train"}},
+            },
+            "mine.ce: late is of the training images, whose collapse is logged with collapse_images: both",
+        ),
+        (
+            {
+                "blocks": [{"data": "mine", "recipes": {"ce": "ce_digits"}, "seeds": [0], "evaluations": ["bayes"]}],
+                "evaluations": {"bayes": {"kind": "readout", "prior": "uniform"}},
+            },
+            "mine.ce: bayes is a readout, which NTCE and NONL alone have",
+        ),
+        ({"evaluations": {"f": {"kind": "corruptions", "corruptions": ["rain"]}}}, "no corruption 'rain'; there are g"),
+        ({"evaluations": {"f": {"kind": "corruptions", "severities": [9]}}}, "less than or equal to 5"),
+        (
+            {"evaluations": {"f": {"kind": "probe", "probe": "linear", "options": {"protocol": "x"}}}},
+            "protocol must be",
+        ),
         ({"base": "nowhere"}, "no grid 'nowhere'"),
         ({"blocks": [{"data": "My-data", "recipes": {"a": "nonl_digits"}, "seeds": [0]}]}, "small letters"),
         ({"claims": [{"claim": "c", "source": "s", "theirs": "t"}]}, "either test or not_tested"),

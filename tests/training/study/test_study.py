@@ -17,8 +17,8 @@ from tests.training.runs import Protozoo
 from training.convergence import METRICS
 from training.run import Run
 from training.stop import StoppedError
-from training.study import Grid, Study, collect, load_grid, report, states, work
-from training.study.driver import _claimed
+from training.study import Cell, Grid, Study, collect, load_grid, report, states, work
+from training.study.driver import Task, _claimed
 
 pytest.importorskip("corrupt_tta")
 
@@ -221,6 +221,66 @@ def test_a_training_that_fails_is_named_and_the_others_go_on(
     assert out.splitlines()[1] == "mine.nonl.right, seed 0: done"
 
 
+def test_a_training_that_ends_in_an_error_of_any_kind_leaves_the_others(
+    grid_file: Callable[..., Path],
+    recipes: dict[str, str],
+    colours: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise RuntimeError("out of memory\nof the GPU")
+
+    monkeypatch.setattr("training.train.train", full)
+    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0, 1]}
+    _, cells = load_grid(str(grid_file(blocks=[block], evaluations={}, claims=[])))
+    study, said = Study(cells, {"mine": str(colours)}, tmp_path / "study"), list[str]()
+    work(study, jobs=1, say=said.append)
+    failed = [f"mine.nonl, seed {seed} failed: RuntimeError: out of memory" for seed in (0, 1)]
+    assert [line for line in said if "failed" in line] == failed
+    assert (study.out / "mine.nonl" / "seed1" / "failure.txt").read_text() == "RuntimeError: out of memory\n"
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_record_of_other_data_is_measured_again(
+    grid_file: Callable[..., Path], recipes: dict[str, str], tmp_path: Path
+) -> None:
+    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0], "evaluations": ["there"]}
+    asked = {"there": {"kind": "probe", "probe": "prototypes", "data": "other"}}
+    _, cells = load_grid(str(grid_file(blocks=[block], evaluations=asked, claims=[])))
+
+    def task(place: str | None) -> Task:
+        return next(Study(cells, {"mine": "m", **({"other": place} if place else {})}, tmp_path).tasks())
+
+    task("a/birds").folder.mkdir(parents=True)
+    task("a/birds").keep("there", {"test_accuracy": 1})
+    assert task("moved/birds").missing() == []
+    assert task("a/fish").missing() == ["there"]
+    assert task(None).record("there") == {"test_accuracy": 1}
+
+
+def test_numbers_against_another_baseline_elsewhere_are_left_out(
+    grid_file: Callable[..., Path], recipes: dict[str, str], tmp_path: Path
+) -> None:
+    def read(baseline: str) -> tuple[Grid, tuple[Cell, ...]]:
+        block = {"data": "mine", "recipes": recipes, "seeds": [0], "evaluations": ["soon"]}
+        asked = {"soon": {"kind": "convergence", "baseline": baseline}}
+        return load_grid(str(grid_file(blocks=[block], evaluations=asked, claims=[])))
+
+    grid, cells = read("ce")
+    earlier = collect(grid, Study(cells, {}, tmp_path))["cells"]
+    found = {"soon_inter_erank": 50.0, "soon_inter_erank_as_baseline": 60.0}
+    earlier["mine.nonl"]["metrics"] = {name: {"values": {"0": value}} for name, value in found.items()}
+
+    def kept(baseline: str) -> dict[str, float]:
+        tasks = Study(read(baseline)[1], {}, tmp_path, earlier=earlier).all_tasks()
+        return next(task.earlier for task in tasks if task.cell.name == "mine.nonl")
+
+    assert kept("ce") == found
+    assert kept("nonl") == {"soon_inter_erank": 50.0}
+
+
 def test_a_dry_run_writes_nothing(
     protozoo: Protozoo, grid_file: Callable[..., Path], colours: Path, tmp_path: Path
 ) -> None:
@@ -314,7 +374,9 @@ def test_seeds_of_a_study_elsewhere_are_not_trained_again_and_count(
     assert accuracies("second").keys() == {"0", "1"}
     assert accuracies("second")["0"] == accuracies("first")["0"]
     # What was trained otherwise is another training.
-    assert "done elsewhere" not in protozoo(*words("third", *earlier, "--dry-run", lr=0.01))[1]
+    status, _, err = protozoo(*words("third", *earlier, "--dry-run", lr=0.01))
+    assert (status, err.count("\n")) == (2, 1)
+    assert "results.json has no training of this grid" in err
 
 
 def test_earlier_results_that_are_none_are_refused(protozoo: Protozoo, tmp_path: Path) -> None:
@@ -345,6 +407,11 @@ def test_a_number_of_an_evaluation_that_was_asked_otherwise_elsewhere_is_left_ou
     assert metrics("same", *earlier, features="encoder") == first
     other = metrics("other", *earlier, features="projection")
     assert other == {name: found for name, found in first.items() if not name.startswith("fixed_too")}
+    # Without the run there, it cannot be done again here.
+    words = ["--data", f"mine={colours}", "--out", tmp_path / "other", *earlier, "--dry-run"]
+    assert (
+        protozoo("study", tmp_path / "grid.yaml", *words)[1] == "mine.nonl, seed 0: done elsewhere, without fixed_too\n"
+    )
 
 
 @pytest.mark.parametrize(
