@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import re
+import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,13 @@ from zoo.bundle import Preprocessing
 
 FORMATS = ("JPEG", "PNG", "WEBP")
 MAX_ASPECT_RATIO = 100
+MAX_SCANS = 100
+"""Of one JPEG. Progressive ones have some ten; each goes over the whole picture, whatever little it adds to it."""
+
+_MAX_SEGMENTS = 10_000
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
+"""Not the stuffing and the restarts within a scan's data."""
+
 _DRAFT = 2  # times the size after resizing; at 1 the differences from exact are twice as large
 
 
@@ -50,6 +59,7 @@ class Decoder:
         self._mode = mode
         self._on_decoded = on_decoded
         self._pending = 0
+        self._counting = threading.Lock()
         # Pillow's own limit is the whole process's, a warning up to twice its size, and before ours.
         Image.MAX_IMAGE_PIXELS = None
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
@@ -70,6 +80,8 @@ class Decoder:
         kind = sniff(data)
         if kind is None:
             raise ServingError("unsupported_media_type", f"not an image that is taken here; send {', '.join(FORMATS)}")
+        if kind == "JPEG":
+            _check_scans(data)
         try:
             # Only the sniffed plugin may see the bytes: Pillow has others that start programs (EPS).
             with Image.open(io.BytesIO(data), formats=(kind,)) as image:
@@ -91,12 +103,9 @@ class Decoder:
         """
         if self._pending + len(files) > self._max_pending:
             raise busy(f"{self._pending} images wait to be decoded")
-        loop = asyncio.get_running_loop()
-        futures = [loop.run_in_executor(self._pool, self._timed, data) for data in files]
-        self._pending += len(futures)
-        for future in futures:
-            # Also where the client has gone: what still waits is dropped, and its permit goes back.
-            future.add_done_callback(self._release)
+        with self._counting:
+            self._pending += len(files)
+        futures = [self._submit(data) for data in files]
         if len(futures) == 1:
             try:
                 return [await futures[0]]
@@ -116,8 +125,16 @@ class Decoder:
         finally:
             self._on_decoded(time.perf_counter() - started)
 
-    def _release(self, _: asyncio.Future[NDArray[np.uint8]]) -> None:
-        self._pending -= 1
+    def _submit(self, data: bytes) -> asyncio.Future[NDArray[np.uint8]]:
+        future = self._pool.submit(self._timed, data)
+        # Where the client has gone, what still waits is dropped and its permit goes back, and what a thread has begun
+        # keeps its own until the thread is free: not the asyncio future, which is over at once.
+        future.add_done_callback(self._release)
+        return asyncio.wrap_future(future)
+
+    def _release(self, _: Future[NDArray[np.uint8]]) -> None:
+        with self._counting:
+            self._pending -= 1
 
     def _draft(self, image: Image.Image) -> None:
         """Let the JPEG decoder leave out frequencies that resizing would throw away; others are left as they are."""
@@ -138,6 +155,24 @@ class Decoder:
                 "invalid_image",
                 f"the image is {width} x {height} pixels: one side is more than {MAX_ASPECT_RATIO} times the other",
             )
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG that takes minutes to decode, however small it is.
+
+    Up to its end alone: what cameras append, a film for instance, holds any bytes.
+
+    Raises:
+        ServingError: it has too many scans or segments.
+    """
+    scans, segments, place = 0, 0, 2
+    while (found := _MARKER.search(data, place)) and data[found.end() - 1] != 0xD9:
+        segments += 1
+        scans += data[found.end() - 1] == 0xDA
+        if scans > MAX_SCANS or segments > _MAX_SEGMENTS:
+            what = f"{MAX_SCANS} scans" if scans > MAX_SCANS else f"{_MAX_SEGMENTS} segments"
+            raise ServingError("invalid_image", f"the JPEG has more than {what}: save it again")
+        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
 
 
 def sniff(data: bytes) -> str | None:

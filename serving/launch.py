@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -18,6 +19,8 @@ DRAIN_SECONDS = 30
 CHECK_PID = "PROTOZOO_CHECK_PID"
 """Set where a check was begun before BentoML was: the process to wait for."""
 
+# An absolute path begins with a fourth slash, what is in memory with a colon.
+_RELATIVE = re.compile(r"(sqlite(?:\+\w+)?:///)([^/:].*)")
 _HOME = Path(__file__).resolve().parent.parent
 # Inside of a Bento these packages are not installed; and the working directory is the user's, with anything in it.
 _CHECK = "import sys; sys.path[0] = sys.argv[1]; from serving.check import main; sys.exit(main())"
@@ -56,6 +59,7 @@ def launch(
         environment[variable("max_body_bytes")] = str(max_body_mib * MIB)
     if workers is not None:
         environment["BENTOML_CONFIG_OPTIONS"] = with_workers(os.environ.get("BENTOML_CONFIG_OPTIONS", ""), workers)
+    _stay_here(environment)
     Settings.from_environment(environment)
     sys.stdout.flush()
     sys.stderr.flush()
@@ -66,6 +70,16 @@ def launch(
     arguments = [sys.executable, "-m", "bentoml", "serve", TARGET, "--working-dir", str(_HOME)]
     arguments += ["--host", address, "--port", str(port), "--timeout-graceful-shutdown", str(DRAIN_SECONDS)]
     os.execve(sys.executable, arguments, environment)
+
+
+def _stay_here(environment: dict[str, str]) -> None:
+    """Make names of files absolute: BentoML is started in another folder, where a relative one names another file."""
+    configuration = environment.get("BENTOML_CONFIG", "")
+    if configuration:
+        environment["BENTOML_CONFIG"] = str(Path(configuration).expanduser().absolute())
+    database = environment.get(variable("database"), "").strip()
+    if relative := _RELATIVE.fullmatch(database):
+        environment[variable("database")] = f"{relative[1]}{Path(relative[2]).absolute()}"
 
 
 def begin_check(environment: Mapping[str, str]) -> int:

@@ -2,9 +2,10 @@ from __future__ import annotations
 
 import asyncio
 import io
+import struct
 import threading
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmarks.serving_load import photograph
-from serving.decoder import FORMATS, Decoder
+from serving.decoder import FORMATS, MAX_SCANS, Decoder
 from serving.errors import ServingError
 from zoo.bundle import Preprocessing
 
@@ -114,6 +115,58 @@ def test_the_aspect_ratio_is_limited(decoder, encode, size, good):
         assert decoder.decode(data).shape == (8, 8, 3)
     else:
         assert code_of(decoder, data) == "invalid_image"
+
+
+def progressive(scans, side=64):
+    """A grey JPEG of many scans, of which all but the first add nothing."""
+
+    def segment(marker, body):
+        return bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body
+
+    blocks = (side // 8) ** 2
+    head = segment(0xDB, b"\0" + bytes([1]) * 64) + segment(0xC2, struct.pack(">BHHB", 8, side, side, 1) + b"\1\x11\0")
+    table = segment(0xC4, b"\x10" + bytes([1] + [0] * 15) + b"\xe0")  # of one code: 16384 blocks and more are empty
+    empty = segment(0xDA, bytes([1, 1, 0, 1, 63, 0])) + bytes([0, 0b00111111])
+    assert blocks <= 16384
+    return b"\xff\xd8" + head + table + empty * scans + b"\xff\xd9"
+
+
+def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(decoder, monkeypatch):
+    assert decoder.decode(progressive(MAX_SCANS)).shape == (8, 8, 3)
+    # What a camera appends, a film for instance, holds any bytes.
+    assert decoder.decode(progressive(2) + b"\xff\xda" * 1000).shape == (8, 8, 3)
+    monkeypatch.setattr(Image, "open", None)
+    with pytest.raises(ServingError, match=f"more than {MAX_SCANS} scans") as caught:
+        decoder.decode(progressive(MAX_SCANS + 1))
+    assert caught.value.code == "invalid_image"
+    with pytest.raises(ServingError, match="more than 10000 segments"):
+        decoder.decode(b"\xff\xd8" + b"\xff\xfe\0\2" * 10001)
+
+
+def test_a_picture_that_is_being_decoded_keeps_its_permit_when_nobody_waits_any_more(decoder, monkeypatch):
+    begun, release = threading.Semaphore(0), threading.Event()
+
+    def decode(data):
+        begun.release()
+        release.wait(10)
+
+    async def scenario():
+        monkeypatch.setattr(decoder, "decode", decode)
+        given_up = asyncio.ensure_future(decoder.decode_all([b"1", b"2", b"3", b"4"]))  # by two threads
+        await asyncio.sleep(0)
+        assert begun.acquire(timeout=10)
+        assert begun.acquire(timeout=10)
+        given_up.cancel()
+        with suppress(asyncio.CancelledError):
+            await given_up
+        await asyncio.sleep(0)
+        with pytest.raises(ServingError, match="2 images wait"):
+            await decoder.decode_all([b"5", b"6", b"7"])
+        release.set()
+        await asyncio.sleep(0.2)
+        await decoder.decode_all([b"8"] * 4)
+
+    asyncio.run(scenario())
 
 
 def test_a_bad_file_gives_its_error_in_its_place(decoder, encode):

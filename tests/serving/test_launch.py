@@ -86,6 +86,24 @@ def test_a_relative_bundle_is_found_from_the_user_s_folder(started, tmp_path, mo
     assert started[0][2]["PROTOZOO_BUNDLE"] == str(bundle.path.resolve())
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("sqlite:///sets.sqlite", "sqlite:///{here}/sets.sqlite"),
+        ("sqlite:////var/sets.sqlite", "sqlite:////var/sets.sqlite"),
+        ("postgresql://user:word@host/name", "postgresql://user:word@host/name"),
+    ],
+)
+def test_files_are_named_from_the_user_s_folder(started, bundle, tmp_path, monkeypatch, given, expected):
+    """The check, the service and `protozoo sets` must open the same one."""
+    monkeypatch.setattr(module, "bindable", lambda host, port: host)
+    monkeypatch.setenv("PROTOZOO_DATABASE", given)
+    monkeypatch.setenv("BENTOML_CONFIG", "bentoml.yaml")
+    launch(str(bundle.path), host="127.0.0.1", port=3456)
+    assert started[0][2]["PROTOZOO_DATABASE"] == expected.format(here=tmp_path)
+    assert started[0][2]["BENTOML_CONFIG"] == str(tmp_path / "bentoml.yaml")
+
+
 def test_the_user_s_choice_on_tracking_is_kept(started, bundle, monkeypatch):
     monkeypatch.setattr(module, "bindable", lambda host, port: host)
     monkeypatch.setenv("BENTOML_DO_NOT_TRACK", "False")
