@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from safetensors.torch import save
 from torch import nn
 
@@ -19,6 +20,8 @@ from training.provenance import code_revision
 from training.recipe import Recipe
 from zoo.errors import ProtozooError
 from zoo.files import write_atomically
+
+_LOCK = ".lock"
 
 
 class Run:
@@ -49,8 +52,9 @@ class Run:
             ProtozooError: it does; the field that differs is named.
         """
         if not self._recipe.is_file():
-            # A kill during the very first write leaves its temporary file behind.
-            if self.path.is_dir() and any(not entry.name.startswith(".recipe.yaml.") for entry in self.path.iterdir()):
+            # A kill during the very first write leaves its temporary file and the lock behind.
+            known = (".recipe.yaml.", _LOCK)
+            if self.path.is_dir() and any(not entry.name.startswith(known) for entry in self.path.iterdir()):
                 raise ProtozooError(f"{self.path} is not empty and holds no run: choose another --out")
             return
         earlier, settings = self._settings(), _settings(recipe, data)
@@ -64,14 +68,34 @@ class Run:
                     "choose another --out, or give the same settings to resume"
                 )
 
-    def start(self, recipe: Recipe, data: str) -> None:
-        """Make the folder where there is none, and clear away what a kill has left half written.
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training in the folder, which is made where there is none.
 
         Raises:
-            ProtozooError: the folder cannot be made or written to.
+            ProtozooError: one does, or the folder cannot be made or written to.
         """
         with self._writing():
             self.path.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.path / _LOCK)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout as error:
+                raise ProtozooError(
+                    f"another process trains in {self.path}: let it end, or choose another --out"
+                ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def start(self, recipe: Recipe, data: str) -> None:
+        """Begin in the folder, which must be held :meth:`alone`: clear away what a kill has left half written.
+
+        Raises:
+            ProtozooError: the folder cannot be written to.
+        """
+        with self._writing():
             folders = (self.path, self.checkpoints.folder, self.pictures)
             for leftover in (path for folder in folders for path in folder.glob(".*.*.*")):
                 leftover.unlink()

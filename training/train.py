@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -72,26 +73,31 @@ def train(
         say = _silence
     for line in _described(images, recipe, parts):
         say(line)
-    if parts.ranks.main:
-        # Only now, so that a mistake in recipe or data leaves no folder behind.
-        run.start(recipe, data)
-        for line in images.left_out:
+    # Only now, so that a mistake in recipe or data leaves no folder behind.
+    with run.alone() if parts.ranks.main else nullcontext():
+        if parts.ranks.main:
+            run.start(recipe, data)
+            for line in images.left_out:
+                run.log(line)
+        parts.accelerator.wait_for_everyone()
+        parts.accelerator.init_trackers("trackers")
+        if (
+            recipe.initial_prototypes == "class_means"
+            and recipe.prototype_kind == "learned"
+            and recipe.objective != "ce"
+        ):
+            start_from_class_means(parts.model, images, preprocessing, parts.ranks.count)
+        progress = Training(parts, recipe, images, preprocessing, run, options, say).fit()
+        if parts.ranks.main:
+            say("measuring accuracy and collapse in float32")
+            result, pictures = record(parts, recipe, images, preprocessing, progress, foreign)
+            result |= {**base, "tag": name, "command": command, "code_revision": run.revision}
+            run.finish(parts.model, result, pictures)
+            line = f"test accuracy {result['metrics']['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"
             run.log(line)
-    parts.accelerator.wait_for_everyone()
-    parts.accelerator.init_trackers("trackers")
-    if recipe.initial_prototypes == "class_means" and recipe.prototype_kind == "learned" and recipe.objective != "ce":
-        start_from_class_means(parts.model, images, preprocessing, parts.ranks.count)
-    progress = Training(parts, recipe, images, preprocessing, run, options, say).fit()
-    if parts.ranks.main:
-        say("measuring accuracy and collapse in float32")
-        result, pictures = record(parts, recipe, images, preprocessing, progress, foreign)
-        result |= {**base, "tag": name, "command": command, "code_revision": run.revision}
-        run.finish(parts.model, result, pictures)
-        line = f"test accuracy {result['metrics']['test_accuracy']:.2%}, {progress.seconds:.0f} s of training"
-        run.log(line)
-        say(f"{line}; the run stands in {out}")
-    parts.accelerator.wait_for_everyone()
-    parts.accelerator.end_training()
+            say(f"{line}; the run stands in {out}")
+        parts.accelerator.wait_for_everyone()
+        parts.accelerator.end_training()
     return run.read_result()
 
 

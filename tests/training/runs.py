@@ -11,7 +11,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
-FILES = {"recipe.yaml", "log.txt", "metrics.csv", "checkpoints", "model.safetensors", "pictures", "result.json"}
+FILES = {
+    ".lock",
+    "recipe.yaml",
+    "log.txt",
+    "metrics.csv",
+    "checkpoints",
+    "model.safetensors",
+    "pictures",
+    "result.json",
+}
 Said = list[str]
 Start = Callable[..., Said]
 Protozoo = Callable[..., tuple[int, str, str]]

@@ -126,6 +126,21 @@ def test_stopped_after_the_last_checkpoint_still_ends_complete(
     assert len(rows_of(tmp_path / "run")) == 3
 
 
+def test_a_second_process_in_the_same_folder_is_refused_and_touches_nothing(
+    start: Start, start_and_stop: StartAndStop, tiny: Callable[..., Recipe], tmp_path: Path, undisturbed: Path
+) -> None:
+    run = Run(tmp_path / "run")
+    start_and_stop(tiny(), run.path, after=1)
+    half_written = run.checkpoints.folder / ".000000010-abc.safetensors.1a2b3c4d"
+    half_written.write_bytes(b"half")
+    with run.alone(), pytest.raises(ProtozooError, match=r"another process trains in .*run: let it end, or choose"):
+        start(tiny(), run.path)
+    assert half_written.exists()
+    start(tiny(), run.path)
+    assert not half_written.exists()
+    assert_same_weights(run.path, undisturbed)
+
+
 def test_killed_at_any_moment_ends_bit_for_bit_as_if_never_stopped(
     start: Start, colours: Path, tiny: Callable[..., Recipe], tmp_path: Path
 ) -> None:
