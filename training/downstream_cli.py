@@ -24,7 +24,7 @@ _METHODS["both"] = _METHODS["linear"] + _METHODS["prototypes"]
 @click.option("--baseline", type=_FILE, help="Record of another model by the same command, to compare with.")
 @click.option("--method", type=click.Choice(list(_METHODS)), default="both", show_default=True)
 @click.option("--shots", type=click.IntRange(1), help="Training images of each class; all by default.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn.")
 @click.option("--protocol", default="cifar", show_default=True, help="Of the linear probe, as for `protozoo probe`.")
 @click.option("--epochs", type=click.IntRange(1), help="Of the linear probe; the protocol's by default.")
 @click.option("--lr", type=float, help="Learning rate of the linear probe; the protocol's by default.")

@@ -43,7 +43,7 @@ def trained_tag(recipe: str, objective: str, data: str) -> str:
         objective: that was trained.
         data: what was typed for it.
     """
-    stem, tag = Path(recipe).stem, tag_for(objective, data)
+    stem, tag = re.sub("[^A-Za-z0-9_-]+", "_", Path(recipe).stem), tag_for(objective, data)
     if Path(recipe).is_file() or f"{tag}_".startswith(f"{stem}_"):
         return stem
     return tag

@@ -9,7 +9,7 @@ from typing import Any
 
 import timm.optim.muon
 import torch
-from timm.optim import create_optimizer_v2, param_groups_layer_decay
+from timm.optim import create_optimizer_v2, get_optimizer_info, param_groups_layer_decay
 from torch import Tensor
 
 from training.recipe import Recipe, RecipeError
@@ -25,6 +25,8 @@ def build_optimizer(model: PrototypeModel, recipe: Recipe) -> torch.optim.Optimi
         RecipeError: timm has none, or it cannot be made so.
     """
     try:
+        if get_optimizer_info(recipe.optimizer.rpartition("_")[2]).second_order:
+            raise RecipeError(f"optimizer = {recipe.optimizer!r} needs second derivatives, which are not computed here")
         return create_optimizer_v2(
             _parameter_groups(model, recipe), opt=recipe.optimizer, lr=recipe.lr, momentum=recipe.momentum
         )

@@ -27,7 +27,7 @@ def _source(command: Callable[..., None]) -> Callable[..., None]:
     for option in (
         out_option("JSON file to write the record to."),
         click.option("--device", default="cpu", show_default=True, help="Torch device."),
-        click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn."),
+        click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all that is drawn."),
         click.option("--shots", type=click.IntRange(1), help="Training images of each class; all by default."),
         click.option("--data", required=True, help="Data set, as for `protozoo train`, of any classes."),
         click.argument("model"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from zoo import __version__
+from zoo.files import is_there
 
 
 def recorded(
@@ -20,7 +21,7 @@ def recorded(
     pairs = options.items() if isinstance(options, Mapping) else options
 
     def name(word: str, base: bool = False) -> str:
-        here = Path(word).expanduser().exists()
+        here = is_there(word)
         return ("BASE" if base else Path(word).name) if here else word
 
     words = [word for option, value in pairs for word in (f"--{option}", name(value, option == "pretrained"))]
@@ -34,11 +35,14 @@ def code_revision() -> str:
     here = Path(__file__).resolve().parent
     if not (here.parent / ".git").exists():
         return __version__
-    answer = subprocess.run(
-        ["git", "describe", "--always", "--dirty", "--abbrev=12"],
-        cwd=here,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=12"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    except FileNotFoundError:  # a checkout in an image without git
+        return __version__
     return f"{__version__}+g{answer.stdout.strip()}" if answer.returncode == 0 else __version__

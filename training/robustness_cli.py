@@ -25,7 +25,7 @@ _FOLDER = click.Path(path_type=Path, file_okay=False)
 @click.option("--severity", "severities", multiple=True, type=click.IntRange(1, 5), help="All five by default.")
 @click.option("--images", type=click.IntRange(1), help="A random choice of so many, always the same; all by default.")
 @click.option("--keep", type=_FOLDER, help="Folder that keeps the images that are made, for the next model.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of what is drawn.")
 @click.option("--device", default="cpu", show_default=True, help="Torch device.")
 @out_option("JSON file to write the record to.")
 def corruptions(

@@ -30,7 +30,7 @@ _OUT = click.option(
     help="Pooled features whitened within classes; as they are; or, for the classes it was trained on, BUNDLE's own.",
 )
 @click.option("--shots", type=click.IntRange(1), help="Training images of each class; all by default.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of their choice.")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of their choice.")
 @click.option("--foreign", default="patches", show_default=True, help=FOREIGN_HELP)
 @click.option("--data-name", help="Of DATA, for the model card; its folder's name by default.")
 @click.option("--data-license", help="Of DATA, for the model card.")

@@ -14,6 +14,14 @@ from pathlib import Path
 from zoo.errors import ProtozooError
 
 
+def is_there(word: str) -> bool:
+    """Whether a word that a user typed is the name of something on this machine."""
+    try:
+        return Path(word).expanduser().exists()
+    except (RuntimeError, OSError, ValueError):  # no such user's home, longer than a name can be, a null in it
+        return False
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file's bytes, in hexadecimal."""
     digest = hashlib.sha256()

@@ -9,7 +9,7 @@ EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", 
 """torchvision's, of ImageFolder."""
 
 TEST_SPLITS = ("test", "val", "validation", "valid")
-"""What the split to measure on is called; the first that is there."""
+"""What the split to measure on is called; the first that is there and has classes."""
 
 
 def is_image(path: Path) -> bool:
@@ -23,7 +23,7 @@ def is_of_the_system(name: str) -> bool:
 
 
 def visible_files(root: Path) -> list[Path]:
-    """All files below a folder, in order, but for what file managers leave there.
+    """All files below a folder, in order, but for what file managers leave there; links are followed.
 
     Raises:
         OSError: a folder cannot be read.
@@ -33,13 +33,28 @@ def visible_files(root: Path) -> list[Path]:
         raise error
 
     found: list[Path] = []
+    above: dict[str, frozenset[str]] = {}
     # Not rglob, after which each of a million files would be asked whether it is a folder.
-    for folder, folders, names in os.walk(root, onerror=fail):
+    for folder, folders, names in os.walk(root, onerror=fail, followlinks=True):
+        real, parents = os.path.realpath(folder), above.pop(str(Path(folder)), frozenset())
+        if real in parents:  # a link to a folder that it stands in
+            folders.clear()
+            continue
         folders[:] = [name for name in folders if not is_of_the_system(name)]
+        above |= {str(Path(folder, name)): parents | {real} for name in folders}
         found += [Path(folder, name) for name in names if not is_of_the_system(name)]
     return sorted(found)
 
 
 def split_to_test(root: Path) -> Path | None:
-    """The folder of the test split in ``root``; None where it has none."""
-    return next((root / name for name in TEST_SPLITS if (root / name).is_dir()), None)
+    """The folder of the test split in ``root``; None where it has none.
+
+    One without folders of classes, as competitions give theirs, is taken only where no other has them.
+    """
+    there = [root / name for name in TEST_SPLITS if (root / name).is_dir()]
+    return next((folder for folder in there if has_classes(folder)), next(iter(there), None))
+
+
+def has_classes(folder: Path) -> bool:
+    """Whether there are folders in a folder."""
+    return any(path.is_dir() and not is_of_the_system(path.name) for path in folder.iterdir())

@@ -38,6 +38,8 @@ def test_a_recipe_names_weights_only_where_its_name_is_true(recipe: str, objecti
 def test_a_file_of_the_user_names_its_weights(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text("base: nonl_digits\n")
     assert trained_tag(str(tmp_path / "mine.yaml"), "nonl", "digits") == "mine"
+    (tmp_path / "my recipe.v2.yaml").write_text("base: nonl_digits\n")
+    assert trained_tag(str(tmp_path / "my recipe.v2.yaml"), "nonl", "digits") == "my_recipe_v2"
 
 
 def test_every_recipe_of_the_package_is_named_after_its_objective() -> None:

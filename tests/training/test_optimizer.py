@@ -10,7 +10,7 @@ from torch import Tensor
 
 from training.build import build_parts
 from training.optimizer import optimizer_step
-from training.recipe import Recipe
+from training.recipe import Recipe, RecipeError
 
 # modded-nanogpt's, which timm calls quintic.
 COEFFICIENTS = (
@@ -45,6 +45,12 @@ def moved(tiny: Callable[..., Recipe], precision: str) -> tuple[Tensor, Tensor]:
     before = kernel.detach().clone()
     optimizer_step(parts.optimizer, precision)
     return kernel.grad, kernel.detach() - before
+
+
+@pytest.mark.parametrize("name", ["adahessian", "lookahead_adahessian"])
+def test_an_optimizer_of_second_derivatives_is_refused(tiny: Callable[..., Recipe], name: str) -> None:
+    with pytest.raises(RecipeError, match=f"optimizer = '{name}' needs second derivatives"):
+        build_parts(tiny(optimizer=name), np.arange(3), 3, 1)
 
 
 @pytest.mark.parametrize(("precision", "least", "most"), [("bf16", 1e-3, 5e-2), ("fp32", 0, 1e-4), ("fp64", 0, 1e-6)])

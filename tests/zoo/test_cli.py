@@ -44,6 +44,8 @@ def test_help_lists_every_command_and_loads_no_torch():
     ("words", "told"),
     [
         (["predict", "nowhere", "a.png"], "neither a folder nor a pretrained model"),
+        (["predict", "~nobody-of-that-name/bundle", "a.png"], "neither a folder nor a pretrained model"),
+        (["predict", "x" * 300, "a.png"], "neither a folder nor a pretrained model"),
         (["predict", "proto_resnet20_cifar.nonl_cifar10", "nothing.png"], "no such file"),
         (["predict", "proto_resnet20_cifar.nonl_cifar10"], "Missing argument"),
         (["predict", "proto_resnet20_cifar.nonl_cifar10", "a.png", "-k", "many"], "not a valid integer"),

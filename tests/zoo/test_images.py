@@ -36,6 +36,18 @@ def test_pixels_equal_timms_evaluation_transform(size, interpolation, crop_pct):
     np.testing.assert_allclose(normalised, theirs, atol=1e-5)
 
 
+def test_of_16_bits_the_upper_8_stay_whatever_pillow_calls_them(tmp_path):
+    (tmp_path / "16.pgm").write_bytes(b"P5 2 1 65535\n" + struct.pack(">2H", 0x0180, 0xFFFF))
+    assert np.asarray(open_rgb(tmp_path / "16.pgm", "16"))[0, :, 0].tolist() == [1, 255]
+
+
+@pytest.mark.parametrize(("kind", "values"), [("int32", [0, 60000]), ("float32", [0, 1]), ("float32", [-1, 9])])
+def test_32_bits_of_a_range_that_is_not_known_are_refused(tmp_path, kind, values):
+    Image.fromarray(np.array([values], kind)).save(tmp_path / "a.tif")
+    with pytest.raises(ImageError, match="have 32 bits and are not in 0 to 255"):
+        open_rgb(tmp_path / "a.tif", "a.tif")
+
+
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "CMYK", "1", "LA"])
 def test_any_mode_becomes_three_channels(mode):
     pixels = Preprocessing.from_pretrained_cfg(CFG).pixels(picture(40, 50, mode))

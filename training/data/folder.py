@@ -11,7 +11,15 @@ from numpy.typing import NDArray
 
 from training.data.source import Rows, Source
 from training.data.splits import DataError
-from zoo.image_files import EXTENSIONS, is_image, is_of_the_system, split_to_test, visible_files
+from zoo.image_files import (
+    EXTENSIONS,
+    TEST_SPLITS,
+    has_classes,
+    is_image,
+    is_of_the_system,
+    split_to_test,
+    visible_files,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ def image_folder(folder: Path) -> Source:
     """
     train = folder / "train"
     test = split_to_test(folder)
-    if not train.is_dir() and test is None:
+    # A class of any name may be called train.
+    if test is None and not (train.is_dir() and has_classes(train)):
         return _split_by_us(folder)
     if not train.is_dir() or test is None:
         raise DataError(
@@ -55,7 +64,12 @@ def image_folder(folder: Path) -> Source:
         _labelled([(path, label) for label, name in enumerate(classes) for path in split.images.get(name, ())])
         for split in splits
     )
-    notices = (*splits[0].notices(), *splits[1].notices())
+    unlabelled = [folder / name for name in TEST_SPLITS if (folder / name).is_dir() and not has_classes(folder / name)]
+    notices = (
+        *splits[0].notices(),
+        *splits[1].notices(),
+        *(f"{path}: left out, for it has no folders of classes; the test split is {test}" for path in unlabelled),
+    )
     return Source(folder.resolve().name, "not stated", classes, of_train, of_test, notices)
 
 
@@ -93,6 +107,9 @@ class _Files:
     def __init__(self, root: Path) -> None:
         self.root = root
         names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_of_the_system(path.name))
+        for name in names:
+            if name.encode(errors="replace").decode() != name:
+                raise DataError(f"the name of the class folder {root}/{_printable(name)} is not UTF-8: rename it")
         self.images: dict[str, list[str]] = {name: [] for name in names}
         self.others: list[Path] = []
         for name, paths in self.images.items():
@@ -114,6 +131,10 @@ class _Files:
         if empty := [name for name, paths in self.images.items() if not paths]:
             lines.append(f"{self.root}: folders without an image: {_some(empty)}")
         return tuple(lines)
+
+
+def _printable(name: str) -> str:
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _some(names: list[str]) -> str:

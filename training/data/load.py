@@ -74,7 +74,22 @@ def load_data(
                 f"{spec}: no {name} image of {source.classes[min(lost)]} can be decoded ({named}, ...): mend them"
             )
     skipped = skipped_train + skipped_test
-    return ImageData(source.name, source.license, source.classes, train, test, skipped, source.notices)
+    return ImageData(source.name, source.license, _distinct(source.classes), train, test, skipped, source.notices)
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Classes of one name, as ImageNet's two cranes, told apart by numbers: records are by name."""
+    found: list[str] = []
+    seen, taken = set[str](), set(names)
+    for name in names:
+        told, number = name, 1
+        while name in seen and told in taken:
+            number += 1
+            told = f"{name} ({number})"
+        seen.add(name)
+        taken.add(told)
+        found.append(told)
+    return tuple(found)
 
 
 def _source(spec: str) -> Source:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -106,11 +106,12 @@ class ImageData:
     @property
     def left_out(self) -> tuple[str, ...]:
         """Lines about what is not among the images."""
-        if not self.skipped:
-            return self.notices
-        named = ", ".join(self.skipped[:3])
-        count = f"{len(self.skipped)} image{'s' if len(self.skipped) > 1 else ''}"
-        return (*self.notices, f"{count} that cannot be decoded left out: {named}")
+        lines = list(self.notices)
+        if self.skipped:
+            count = f"{len(self.skipped)} image{'s' if len(self.skipped) > 1 else ''}"
+            lines.append(f"{count} that cannot be decoded left out: {', '.join(self.skipped[:3])}")
+        # Names of files may hold any bytes, and a log takes UTF-8.
+        return tuple(line.encode(errors="backslashreplace").decode() for line in lines)
 
     def check_test(self) -> None:
         """Refuse, before the work, what nothing can be measured on.
@@ -124,6 +125,20 @@ class ImageData:
                 f"{self.name}: the test split has images of {self.classes[present[0]]} alone, and what is measured is "
                 "between classes: give it images of two at least"
             )
+
+    def in_order_of(self, labels: tuple[str, ...]) -> ImageData:
+        """The same data with the classes in a model's order, where they are its classes; else as they are.
+
+        A folder's classes stand in the order of the alphabet, those of an enrolled set in that of their enrolment.
+        """
+        if self.classes == labels or sorted(self.classes) != sorted(labels) or len(set(labels)) < len(labels):
+            return self
+        places = np.array([labels.index(name) for name in self.classes])
+
+        def moved(split: Split | StoredSplit) -> Split | StoredSplit:
+            return replace(split, labels=np.where(split.labels < 0, split.labels, places[split.labels]))
+
+        return replace(self, classes=labels, train=moved(self.train), test=moved(self.test))
 
     def check_classes(self, labels: tuple[str, ...], model: str) -> None:
         """Refuse to be measured by a model of other classes.

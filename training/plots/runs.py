@@ -165,8 +165,9 @@ def names(runs: Sequence[RunHistory]) -> dict[Path, str]:
 
 
 def shortened(name: str, longest: int = _LONGEST_NAME) -> str:
-    """A name of at most ``longest`` characters, what is in the middle left out: both ends tell names apart."""
-    if len(name) <= longest:
-        return name
-    end = (longest - 1) // 2
-    return f"{name[: longest - 1 - end]}…{name[-end:]}"
+    """A name for a picture, of at most ``longest`` characters; both ends stay, which tell names apart."""
+    if len(name) > longest:
+        end = (longest - 1) // 2
+        name = f"{name[: longest - 1 - end]}…{name[-end:]}"
+    # Between two of them Matplotlib would read a formula.
+    return name.replace("$", r"\$")

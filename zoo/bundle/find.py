@@ -11,6 +11,7 @@ from zoo.bundle import hub
 from zoo.bundle.catalogue import Pretrained, pretrained_models
 from zoo.bundle.foreign import read_config
 from zoo.errors import BundleError
+from zoo.files import is_there
 
 _LOCAL = "local-dir:"
 
@@ -40,21 +41,21 @@ def find(name_or_path: str | os.PathLike[str]) -> Path:
     model = None if isinstance(name_or_path, os.PathLike) else models.get(text) or _default_tag(text, models)
     if model is not None:
         return model.folder if model.hub is None else _from_hub(model, model.hub)
-    path = _folder(text)
-    if path.is_dir():
-        return path
+    word = text.removeprefix(_LOCAL)
+    if _is_folder(word):
+        return Path(word).expanduser()
     if text.startswith(_LOCAL):
-        raise BundleError(f"{path}: no such folder")
+        raise BundleError(f"{word}: no such folder")
     raise BundleError(f"{text!r} is neither a folder nor a pretrained model of the zoo; {_hint(text, models)}")
 
 
 def is_bundle(name: str) -> bool:
     """Whether a name that is no model of the zoo is that of a bundle: a folder, or one that is said to be."""
-    return name.startswith((_LOCAL, hub.PREFIX)) or _folder(name).is_dir()
+    return name.startswith((_LOCAL, hub.PREFIX)) or _is_folder(name)
 
 
-def _folder(text: str) -> Path:
-    return Path(text.removeprefix(_LOCAL)).expanduser()
+def _is_folder(word: str) -> bool:
+    return is_there(word) and Path(word).expanduser().is_dir()
 
 
 def _default_tag(architecture: str, models: Mapping[str, Pretrained]) -> Pretrained | None:

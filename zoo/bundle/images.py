@@ -27,11 +27,27 @@ _INTERPOLATIONS = {
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any mode as 8-bit RGB; an alpha channel is dropped, and of 16-bit grey the upper 8 bits stay."""
-    if image.mode.startswith("I;16"):
-        # Pillow would make 255 of all that is brighter.
+    """An image of any mode as 8-bit RGB; an alpha channel is dropped, and of 16-bit grey the upper 8 bits stay.
+
+    Raises:
+        ValueError: of 32 bits, and not in 0 to 255: nobody knows what is white there.
+    """
+    # Pillow would make 255 of all that is brighter.
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in _IN_16_BITS):
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    elif image.mode in "IF" and not _in_8_bits(image):
+        raise ValueError("its pixels have 32 bits and are not in 0 to 255: save it with 8 bits, or with 16")
     return image.convert("RGB")
+
+
+_IN_16_BITS = ("PPM", "PNG")
+"""Formats that Pillow, or an older one, opens with 32 bits where they have 16."""
+
+
+def _in_8_bits(image: Image.Image) -> bool:
+    low, high = np.asarray(image).min(), np.asarray(image).max()
+    # Floats up to one are a scale of their own, of which Pillow would make black.
+    return bool(low >= 0 and high <= 255 and (image.mode == "I" or high > 1 or high == 0))
 
 
 def open_rgb(file: str | os.PathLike[str] | IO[bytes], name: str) -> Image.Image:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -99,7 +100,7 @@ def test_a_folder_without_splits_needs_two_classes_of_two_images(
         load_data(str(folder), preprocessing)
     with pytest.raises(DataError, match="at least two classes"):
         load_data(str(folder / "blue"), preprocessing)
-    (tmp_path / "half" / "train").mkdir(parents=True)
+    (tmp_path / "half" / "train" / "red").mkdir(parents=True)
     with pytest.raises(DataError, match="no val/<class>/ or test/<class>/ beside it"):
         load_data(str(tmp_path / "half"), preprocessing)
 
@@ -120,6 +121,52 @@ def test_test_folder_goes_before_val(
     make_folder(tmp_path, test="val", train_images=2, test_images=1)
     make_folder(tmp_path, test="test", train_images=2, test_images=2)
     check(load_data(str(tmp_path), preprocessing), 6, 6)
+
+
+def test_a_test_folder_without_classes_is_left_out_and_said(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    make_folder(tmp_path, test="val", train_images=2, test_images=1)
+    (tmp_path / "test").mkdir()
+    shutil.copy(tmp_path / "train" / "red" / "00.png", tmp_path / "test" / "1.png")
+    data = load_data(str(tmp_path), preprocessing)
+    check(data, 6, 3)
+    told = f"{tmp_path / 'test'}: left out, for it has no folders of classes; the test split is {tmp_path / 'val'}"
+    assert data.left_out == (told,)
+
+
+def test_a_class_may_be_called_train(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    folder = make_folder(tmp_path / "all", train_images=5, test_images=1) / "train"
+    (folder / "blue").rename(folder / "train")
+    assert load_data(str(folder), preprocessing).classes == ("green", "red", "train")
+
+
+def test_names_that_are_not_utf_8_are_refused_of_classes_and_told_of_files(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    folder = make_folder(tmp_path / "all", train_images=5, test_images=1)
+    bad = os.fsdecode(b"caf\xe9")
+    (folder / "train" / "red" / f"{bad}.png").write_bytes(b"torn")
+    left_out = load_data(str(folder), preprocessing, on_bad_image="skip").left_out
+    assert left_out[0].endswith("caf\\udce9.png")
+    left_out[0].encode()
+    (folder / "train" / "red").rename(folder / "train" / bad)
+    with pytest.raises(DataError, match=r"class folder .*train/caf\\udce9 is not UTF-8: rename it"):
+        load_data(str(folder), preprocessing)
+
+
+def test_classes_stand_in_a_models_order_where_they_are_its_own(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    data = load_data(str(make_folder(tmp_path, train_images=2, test_images=1)), preprocessing)
+    ordered = data.in_order_of(("red", "blue", "green"))
+    assert ordered.classes == ("red", "blue", "green")
+    assert ordered.test.labels.tolist() == [1, 2, 0]
+    assert ordered.train.labels.tolist() == [1, 1, 2, 2, 0, 0]
+    assert data.in_order_of(data.classes) is data
+    assert data.in_order_of(("red", "blue", "pink")) is data
 
 
 def test_pictures_of_any_size_and_mode_become_squares_by_the_models_preprocessing(

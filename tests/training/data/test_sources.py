@@ -50,6 +50,14 @@ def test_parquet_takes_class_names_from_the_hubs_metadata(tmp_path: Path, prepro
     assert np.array_equal(data.train.images[4], np.asarray(Image.open(io.BytesIO(png(9)))))
 
 
+def test_classes_of_one_name_are_told_apart(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    names = ["crane", "heron", "crane", "crane (2)", "crane"]
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}.parquet", [0, 1, 2, 3, 4], names=names, images=[png(9)] * 5)
+    data = load_data(str(tmp_path), preprocessing)
+    assert data.classes == ("crane", "heron", "crane (3)", "crane (2)", "crane (4)")
+
+
 def test_parquet_without_metadata_numbers_its_classes(tmp_path: Path, preprocessing: Preprocessing) -> None:
     folder = tmp_path / "plain"
     write_parquet(folder / "train.parquet", [0, 1, 2, 1])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from training.plots.figures import to_png
 from training.plots.gram import colour_limit, gram, gram_figure
 from zoo.geometry import simplex_etf
 
@@ -32,6 +33,11 @@ def test_one_symmetric_scale_for_all_panels_with_the_simplex_marked() -> None:
     assert limits == {(-2 / 3, 2 / 3)}
     assert {round(float(y), 12) for line in bar.lines for y in line.get_ydata()} == {round(-1 / 3, 12)}
     assert [text.get_text() for text in bar.texts] == ["simplex\n\N{MINUS SIGN}1/3"]
+
+
+def test_names_with_signs_of_a_formula_are_drawn_as_they_are() -> None:
+    figure = gram_figure([gram("", simplex_etf(2, 2).double().numpy())], ["$1_to_$5", "$5_to_$10"])
+    assert to_png(figure).startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(("num_classes", "named"), [(25, True), (26, False)])
