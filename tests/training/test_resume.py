@@ -251,7 +251,7 @@ def test_a_full_disk_is_one_line_and_leaves_what_was_there(
     with pytest.raises(ProtozooError, match=r"No space left on device.*the same command goes on from it") as caught:
         start(tiny(), tmp_path / "run")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "run").rglob(".*"))
+    assert [path.name for path in (tmp_path / "run").rglob(".*")] == [".lock"]
     monkeypatch.undo()
     start(tiny(), tmp_path / "run")
     assert_same_weights(tmp_path / "run", undisturbed)

@@ -36,6 +36,13 @@ def test_pixels_equal_timms_evaluation_transform(size, interpolation, crop_pct):
     np.testing.assert_allclose(normalised, theirs, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_palette_with_an_alpha_of_its_own_gives_its_colours(tmp_path):
+    image = picture(8, 8, "P")
+    image.save(tmp_path / "a.png", transparency=bytes(range(256)))
+    np.testing.assert_array_equal(open_rgb(tmp_path / "a.png", "a.png"), image.convert("RGB"))
+
+
 def test_of_16_bits_the_upper_8_stay_whatever_pillow_calls_them(tmp_path):
     (tmp_path / "16.pgm").write_bytes(b"P5 2 1 65535\n" + struct.pack(">2H", 0x0180, 0xFFFF))
     assert np.asarray(open_rgb(tmp_path / "16.pgm", "16"))[0, :, 0].tolist() == [1, 255]

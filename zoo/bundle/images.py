@@ -35,8 +35,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     # Pillow would make 255 of all that is brighter.
     if image.mode.startswith("I;16") or (image.mode == "I" and image.format in _IN_16_BITS):
         image = Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
-    elif image.mode in "IF" and not _in_8_bits(image):
+    elif image.mode in ("I", "F") and not _in_8_bits(image):
         raise ValueError("its pixels have 32 bits and are not in 0 to 255: save it with 8 bits, or with 16")
+    elif image.mode == "P" and isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # the same pixels in the end, without Pillow's warning
     return image.convert("RGB")
 
 
