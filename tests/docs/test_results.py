@@ -18,7 +18,7 @@ OBJECTIVES = {
     "`dot_regression` (ETF+DR)": "etf_dr",
     "the same, prototypes assigned in training": "dynamic",
     "`scl`, class means": "scl",
-    "`scl_with_prototypes`, class means": "scl_prototypes",
+    "`scl_with_prototypes`, its own prototypes": "scl_prototypes",
 }
 CELLS = ("cifar10.{}", "tiny.{}", "cifar10.{}.lt10", "cifar10.{}.lt50", "cifar10.{}.lt100")
 
