@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import training.evaluate
 from tests.tiny_bundle import make_tiny_bundle
-from training.data import DataError, Split, to_input, to_tensor
+from training.data import DataError, Split, load_data, to_input, to_tensor
 from training.evaluate import evaluate_bundle
 from training.evaluation import Outputs, per_class, run_model
 from zoo.bundle import Preprocessing
@@ -136,6 +136,19 @@ def test_a_bundle_of_a_long_tail_is_measured_on_head_and_tail(
 
 
 def test_evaluate_refuses_data_of_other_classes(colours: Path, tmp_path: Path) -> None:
-    bundle = make_tiny_bundle(tmp_path / "bundle", labels=("green", "blue", "red"))
-    with pytest.raises(DataError, match=r"blue, green, red.*green, blue, red.*same classes in the same order"):
+    bundle = make_tiny_bundle(tmp_path / "bundle", labels=("green", "blue", "pink"))
+    with pytest.raises(DataError, match=r"blue, green, red.*green, blue, pink.*same classes in the same order"):
         evaluate_bundle(str(bundle.path), str(colours))
+
+
+def test_evaluate_takes_the_classes_of_the_data_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder's stand in the order of the alphabet, those of an enrolled set in that of their enrolment."""
+    name = "proto_resnet20_cifar.nonl_digits"
+    expected = evaluate_bundle(name, "digits")
+    reversed_order = tuple("9876543210")
+    monkeypatch.setattr("training.evaluate.load_data", lambda *given: load_data(*given).in_order_of(reversed_order))
+    found = evaluate_bundle(name, "digits")
+    assert (found["test_accuracy"], found["test_accuracy_per_class"]) == (
+        expected["test_accuracy"],
+        expected["test_accuracy_per_class"],
+    )
