@@ -52,9 +52,9 @@ def split_to_test(root: Path) -> Path | None:
     One without folders of classes, as competitions give theirs, is taken only where no other has them.
     """
     there = [root / name for name in TEST_SPLITS if (root / name).is_dir()]
-    return next((folder for folder in there if has_classes(folder)), next(iter(there), None))
+    return next((folder for folder in there if class_folders(folder)), next(iter(there), None))
 
 
-def has_classes(folder: Path) -> bool:
-    """Whether there are folders in a folder."""
-    return any(path.is_dir() and not is_of_the_system(path.name) for path in folder.iterdir())
+def class_folders(root: Path) -> list[str]:
+    """Names of the folders in a folder, in order, but for what file managers leave there."""
+    return sorted(path.name for path in root.iterdir() if path.is_dir() and not is_of_the_system(path.name))

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.data.source import Rows, Source
-from training.data.splits import DataError
+from training.data.splits import DataError, printable
 from zoo.image_files import (
     EXTENSIONS,
     TEST_SPLITS,
-    has_classes,
+    class_folders,
     is_image,
     is_of_the_system,
     split_to_test,
@@ -46,7 +46,7 @@ def image_folder(folder: Path) -> Source:
     train = folder / "train"
     test = split_to_test(folder)
     # A class of any name may be called train.
-    if test is None and not (train.is_dir() and has_classes(train)):
+    if test is None and not (train.is_dir() and class_folders(train)):
         return _split_by_us(folder)
     if not train.is_dir() or test is None:
         raise DataError(
@@ -64,11 +64,15 @@ def image_folder(folder: Path) -> Source:
         _labelled([(path, label) for label, name in enumerate(classes) for path in split.images.get(name, ())])
         for split in splits
     )
-    unlabelled = [folder / name for name in TEST_SPLITS if (folder / name).is_dir() and not has_classes(folder / name)]
+    splits_there = [folder / name for name in TEST_SPLITS if (folder / name).is_dir()]
     notices = (
         *splits[0].notices(),
         *splits[1].notices(),
-        *(f"{path}: left out, for it has no folders of classes; the test split is {test}" for path in unlabelled),
+        *(
+            f"{path}: left out, for it has no folders of classes; the test split is {test}"
+            for path in splits_there
+            if not class_folders(path)
+        ),
     )
     return Source(folder.resolve().name, "not stated", classes, of_train, of_test, notices)
 
@@ -106,10 +110,10 @@ class _Files:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        names = sorted(path.name for path in root.iterdir() if path.is_dir() and not is_of_the_system(path.name))
+        names = class_folders(root)
         for name in names:
-            if name.encode(errors="replace").decode() != name:
-                raise DataError(f"the name of the class folder {root}/{_printable(name)} is not UTF-8: rename it")
+            if printable(name) != name:
+                raise DataError(f"the name of the class folder {root}/{printable(name)} is not UTF-8: rename it")
         self.images: dict[str, list[str]] = {name: [] for name in names}
         self.others: list[Path] = []
         for name, paths in self.images.items():
@@ -131,10 +135,6 @@ class _Files:
         if empty := [name for name, paths in self.images.items() if not paths]:
             lines.append(f"{self.root}: folders without an image: {_some(empty)}")
         return tuple(lines)
-
-
-def _printable(name: str) -> str:
-    return name.encode(errors="backslashreplace").decode()
 
 
 def _some(names: list[str]) -> str:

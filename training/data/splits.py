@@ -110,8 +110,7 @@ class ImageData:
         if self.skipped:
             count = f"{len(self.skipped)} image{'s' if len(self.skipped) > 1 else ''}"
             lines.append(f"{count} that cannot be decoded left out: {', '.join(self.skipped[:3])}")
-        # Names of files may hold any bytes, and a log takes UTF-8.
-        return tuple(line.encode(errors="backslashreplace").decode() for line in lines)
+        return tuple(map(printable, lines))
 
     def check_test(self) -> None:
         """Refuse, before the work, what nothing can be measured on.
@@ -151,3 +150,8 @@ class ImageData:
                 f"{self.name} has the classes {', '.join(self.classes[:3])}, ..., {model} has "
                 f"{', '.join(labels[:3])}, ...: give data with the same classes in the same order"
             )
+
+
+def printable(text: str) -> str:
+    """Text with names of files in it, which may hold any bytes, as a log takes it, in UTF-8."""
+    return text.encode(errors="backslashreplace").decode()

@@ -47,7 +47,8 @@ _IN_16_BITS = ("PPM", "PNG")
 
 
 def _in_8_bits(image: Image.Image) -> bool:
-    low, high = np.asarray(image).min(), np.asarray(image).max()
+    pixels = np.asarray(image)
+    low, high = pixels.min(), pixels.max()
     # Floats up to one are a scale of their own, of which Pillow would make black.
     return bool(low >= 0 and high <= 255 and (image.mode == "I" or high > 1 or high == 0))
 
