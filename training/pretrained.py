@@ -71,7 +71,7 @@ class Pretrained:
         Raises:
             DataError: the data cannot be read.
         """
-        images = load_data(data, self.preprocessing, storage=storage)
+        images = load_data(data, self.preprocessing, storage=storage).in_order_of(self.labels)
         if images.classes != self.labels:
             return images
         return with_long_tail(images, self.recipe.get("imbalance", 1.0), seed=self.recipe.get("seed", 0))

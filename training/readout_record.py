@@ -31,8 +31,7 @@ def record_readout(name_or_path: str, data: str, *, prior: Prior, device: str) -
     objective = pretrained.recipe["objective"]
     if objective not in ("ntce", "nonl"):
         raise ProtozooError(f"{pretrained.name} was trained by {objective}: the readout is of ntce and nonl")
-    model, images = pretrained.to(device), pretrained.load(data)
-    images.check_classes(pretrained.labels, pretrained.name)
+    model, images = pretrained.to(device), pretrained.load(data).for_model(pretrained.labels, pretrained.name)
     train, test = (run_model(model, split, pretrained.preprocessing) for split in (images.train, images.test))
     answers = replace(test, logits=bayes_scores(test.logits, train.logits, train.labels, objective, prior=prior))
     return {

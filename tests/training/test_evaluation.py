@@ -137,7 +137,7 @@ def test_a_bundle_of_a_long_tail_is_measured_on_head_and_tail(
 
 def test_evaluate_refuses_data_of_other_classes(colours: Path, tmp_path: Path) -> None:
     bundle = make_tiny_bundle(tmp_path / "bundle", labels=("green", "blue", "pink"))
-    with pytest.raises(DataError, match=r"blue, green, red.*green, blue, pink.*same classes in the same order"):
+    with pytest.raises(DataError, match=r"blue, green, red.*green, blue, pink.*give data with the same classes"):
         evaluate_bundle(str(bundle.path), str(colours))
 
 

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from training.data import load_data
+from training.data import ImageData, load_data
 from training.evaluation import run_model
 from training.long_tail import with_long_tail
 from training.readout_record import record_readout
@@ -57,6 +58,20 @@ def test_training_frequencies_are_what_the_run_has_measured_and_equal_ones_leave
     answers = torch.stack(shares, 1).argmax(1)
     expected = float((answers == test_outputs.labels).double().mean())
     assert record_readout(str(run), str(colours), prior="uniform", device="cpu")["test_accuracy"] == expected
+
+
+def test_the_classes_of_the_data_may_stand_in_any_order(
+    run_of: Callable[[str], Path], colours: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The long tail too, whose sizes fall from the first class on, is of the model's order."""
+    run = run_of("nonl")
+    expected = record_readout(str(run), str(colours), prior="uniform", device="cpu")
+
+    def other_order(*given: Any, **options: Any) -> ImageData:
+        return load_data(*given, **options).in_order_of(("red", "blue", "green"))
+
+    monkeypatch.setattr("training.pretrained.load_data", other_order)
+    assert record_readout(str(run), str(colours), prior="uniform", device="cpu") == expected
 
 
 def test_other_objectives_are_refused(run_of: Callable[[str], Path], colours: Path) -> None:

@@ -121,7 +121,7 @@ def test_evaluate_refuses_classes_that_do_not_fit(protozoo: Protozoo, colours: P
     assert status == 2
     assert not out
     assert "blue, green, red" in err
-    assert "same classes in the same order" in err
+    assert "give data with the same classes" in err
     assert len(err.splitlines()) == 1
 
 

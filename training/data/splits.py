@@ -139,17 +139,19 @@ class ImageData:
 
         return replace(self, classes=labels, train=moved(self.train), test=moved(self.test))
 
-    def check_classes(self, labels: tuple[str, ...], model: str) -> None:
-        """Refuse to be measured by a model of other classes.
+    def for_model(self, labels: tuple[str, ...], model: str) -> ImageData:
+        """The same data as :meth:`in_order_of` has them, for a model of the same classes.
 
         Raises:
-            DataError: its ``labels`` are not these classes, or stand in another order.
+            DataError: the model's ``labels`` are not these classes.
         """
-        if self.classes != labels:
+        ordered = self.in_order_of(labels)
+        if ordered.classes != labels:
             raise DataError(
                 f"{self.name} has the classes {', '.join(self.classes[:3])}, ..., {model} has "
-                f"{', '.join(labels[:3])}, ...: give data with the same classes in the same order"
+                f"{', '.join(labels[:3])}, ...: give data with the same classes"
             )
+        return ordered
 
 
 def printable(text: str) -> str:

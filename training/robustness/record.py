@@ -79,8 +79,7 @@ def record_corruptions(
     options = options or CorruptionOptions()
     _check(options)
     pretrained = open_pretrained(name_or_path)
-    images = load_data(data, pretrained.preprocessing, storage="disk").in_order_of(pretrained.labels)
-    images.check_classes(pretrained.labels, pretrained.name)
+    images = load_data(data, pretrained.preprocessing, storage="disk").for_model(pretrained.labels, pretrained.name)
     described, conditions = _conditions(images, pretrained.preprocessing, options)
     record: dict[str, Any] = {
         "command": command,

@@ -94,10 +94,10 @@ def test_what_is_neither_bundle_nor_run_is_refused(tmp_path: Path) -> None:
 
 def test_data_of_other_classes_is_refused(run: Path, data: ImageData) -> None:
     found = open_pretrained(str(run))
-    data.check_classes(found.labels, found.name)
-    for classes in (("cat", "dog", "frog"), ("red", "green", "blue")):
-        with pytest.raises(DataError, match="give data with the same classes in the same order"):
-            replace(data, classes=classes).check_classes(found.labels, found.name)
+    assert data.for_model(found.labels, found.name) is data
+    for classes in (("cat", "dog", "frog"), ("red", "green", "pink")):
+        with pytest.raises(DataError, match="give data with the same classes$"):
+            replace(data, classes=classes).for_model(found.labels, found.name)
 
 
 @pytest.mark.parametrize(
