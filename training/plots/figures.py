@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from training.plots.fonts import with_glyphs
+
 WIDTH, DPI = 8.0, 150  # inches; 1200 pixels
 INK, GREY, GRID = "#222222", "#666666", "#e4e4e4"
 SMALL, MEDIUM = 8.5, 9.5  # points
@@ -45,6 +47,7 @@ def tidy(axes: Axes, title: str) -> None:
 
 def to_png(figure: Figure) -> bytes:
     """The picture as a PNG file, of exactly the figure's size."""
+    with_glyphs(figure)
     buffer = io.BytesIO()
     # Without the date and the version of the drawing library, the same run gives the same bytes.
     FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})

@@ -96,7 +96,7 @@ def test_data_of_other_classes_is_refused(run: Path, data: ImageData) -> None:
     found = open_pretrained(str(run))
     assert data.for_model(found.labels, found.name) is data
     for classes in (("cat", "dog", "frog"), ("red", "green", "pink")):
-        with pytest.raises(DataError, match="give data with the same classes$"):
+        with pytest.raises(DataError, match=r"give data with the same classes$"):
             replace(data, classes=classes).for_model(found.labels, found.name)
 
 
