@@ -9,6 +9,7 @@ from typing import Any
 
 from training.build import Parts, build_parts, preprocessing_of
 from training.data import ImageData, load_data, steps_per_epoch
+from training.denormals import denormals_as_zero
 from training.few_shot import with_shots
 from training.long_tail import with_long_tail
 from training.loop import Training
@@ -23,6 +24,7 @@ from training.trackers import tracking
 from training.warm_start import start_from_class_means
 
 
+@denormals_as_zero()
 def train(
     recipe: Recipe,
     data: str,
