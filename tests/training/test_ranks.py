@@ -16,20 +16,19 @@ import yaml
 from safetensors.torch import load_file
 from torch import nn
 
-from tests.training.runs import rows_of
+from tests.training.runs import Start, rows_of
 from training.recipe import Recipe
 
 
-def launch(ranks: int, recipe: Recipe, data: Path, out: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def launch(recipe: Recipe, data: Path, out: Path) -> subprocess.CompletedProcess[str]:
     path = out.parent / f"{out.name}.yaml"
     path.write_text(yaml.safe_dump(recipe.model_dump(mode="json", exclude_none=True)))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", str(ranks), "--master-port", str(port)]
-    words = ("-m", "training", str(path), "--data", str(data), "--out", str(out), "--track", "none", *words)
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", str(port)]
     return subprocess.run(
-        [sys.executable, *(launcher if ranks > 1 else []), *words],
+        [sys.executable, *launcher, "-m", "training", path, "--data", data, "--out", out, "--track", "none"],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -59,11 +58,11 @@ def assert_close_weights(first: Path, second: Path, *, atol: float, running_stat
     ids=lambda fields: fields["objective"],
 )
 def test_two_processes_train_to_the_weights_of_one_with_the_same_global_batch(
-    tiny: Callable[..., Recipe], colours: Path, tmp_path: Path, fields: dict[str, Any]
+    start: Start, tiny: Callable[..., Recipe], colours: Path, tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     recipe = tiny(**{"precision": "fp64", "optimizer": "sgd", "epochs": 2, **fields})
-    alone, together = (launch(ranks, recipe, colours, tmp_path / str(ranks)) for ranks in (1, 2))
-    assert alone.returncode == 0, alone.stderr
+    start(recipe, tmp_path / "1")
+    together = launch(recipe, colours, tmp_path / "2")
     assert together.returncode == 0, together.stderr
     # Without synchronisation the main rank's running statistics are kept, which are those of its own samples.
     assert_close_weights(tmp_path / "1", tmp_path / "2", atol=1e-9, running_statistics=recipe.sync_batchnorm)
@@ -77,7 +76,7 @@ def test_two_processes_train_to_the_weights_of_one_with_the_same_global_batch(
 def test_a_batch_that_does_not_divide_among_the_ranks_is_refused(
     tiny: Callable[..., Recipe], colours: Path, tmp_path: Path
 ) -> None:
-    done = launch(2, tiny(batch_size=15), colours, tmp_path / "run")
+    done = launch(tiny(batch_size=15), colours, tmp_path / "run")
     assert done.returncode != 0
     assert "a batch of 15 images does not divide among 2 ranks" in done.stderr
     assert not (tmp_path / "run").exists()
