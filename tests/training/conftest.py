@@ -10,7 +10,8 @@ import pytest
 import torch.distributed as dist
 from PIL import Image
 
-from tests.training.runs import Protozoo, Said, Start
+from tests.training.runs import DataInOrder, Protozoo, Said, Start
+from training.data import ImageData, load_data
 from training.options import Options
 from training.recipe import Recipe
 from training.train import train
@@ -125,3 +126,16 @@ def undisturbed(start: Start, tiny: Callable[..., Recipe], tmp_path_factory: pyt
     out = tmp_path_factory.mktemp("runs") / "undisturbed"
     start(tiny(), out)
     return out
+
+
+@pytest.fixture
+def data_in_order(monkeypatch: pytest.MonkeyPatch) -> DataInOrder:
+    """data_in_order(module, labels): that module loads data whose classes stand in this order."""
+
+    def order(module: str, labels: tuple[str, ...]) -> None:
+        def load(*given: Any, **options: Any) -> ImageData:
+            return load_data(*given, **options).in_order_of(labels)
+
+        monkeypatch.setattr(f"{module}.load_data", load)
+
+    return order

@@ -22,6 +22,7 @@ FILES = {
     "result.json",
 }
 Said = list[str]
+DataInOrder = Callable[[str, tuple[str, ...]], None]
 Start = Callable[..., Said]
 Protozoo = Callable[..., tuple[int, str, str]]
 

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 import training.evaluate
 from tests.tiny_bundle import make_tiny_bundle
-from training.data import DataError, Split, load_data, to_input, to_tensor
+from tests.training.runs import DataInOrder
+from training.data import DataError, Split, to_input, to_tensor
 from training.evaluate import evaluate_bundle
 from training.evaluation import Outputs, per_class, run_model
 from zoo.bundle import Preprocessing
@@ -141,12 +142,11 @@ def test_evaluate_refuses_data_of_other_classes(colours: Path, tmp_path: Path) -
         evaluate_bundle(str(bundle.path), str(colours))
 
 
-def test_evaluate_takes_the_classes_of_the_data_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluate_takes_the_classes_of_the_data_in_any_order(data_in_order: DataInOrder) -> None:
     """A folder's stand in the order of the alphabet, those of an enrolled set in that of their enrolment."""
     name = "proto_resnet20_cifar.nonl_digits"
     expected = evaluate_bundle(name, "digits")
-    reversed_order = tuple("9876543210")
-    monkeypatch.setattr("training.evaluate.load_data", lambda *given: load_data(*given).in_order_of(reversed_order))
+    data_in_order("training.evaluate", tuple("9876543210"))
     found = evaluate_bundle(name, "digits")
     assert (found["test_accuracy"], found["test_accuracy_per_class"]) == (
         expected["test_accuracy"],

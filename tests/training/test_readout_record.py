@@ -2,12 +2,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
-from training.data import ImageData, load_data
+from tests.training.runs import DataInOrder
+from training.data import load_data
 from training.evaluation import run_model
 from training.long_tail import with_long_tail
 from training.readout_record import record_readout
@@ -61,16 +61,13 @@ def test_training_frequencies_are_what_the_run_has_measured_and_equal_ones_leave
 
 
 def test_the_classes_of_the_data_may_stand_in_any_order(
-    run_of: Callable[[str], Path], colours: Path, monkeypatch: pytest.MonkeyPatch
+    run_of: Callable[[str], Path], colours: Path, data_in_order: DataInOrder
 ) -> None:
     """The long tail too, whose sizes fall from the first class on, is of the model's order."""
     run = run_of("nonl")
     expected = record_readout(str(run), str(colours), prior="uniform", device="cpu")
 
-    def other_order(*given: Any, **options: Any) -> ImageData:
-        return load_data(*given, **options).in_order_of(("red", "blue", "green"))
-
-    monkeypatch.setattr("training.pretrained.load_data", other_order)
+    data_in_order("training.pretrained", ("red", "blue", "green"))
     assert record_readout(str(run), str(colours), prior="uniform", device="cpu") == expected
 
 

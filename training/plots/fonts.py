@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, findfont, fontManager
@@ -12,12 +13,15 @@ from matplotlib.text import Text
 
 def with_glyphs(figure: Figure) -> None:
     """Give each text the fonts of this machine that have what the figure's own lacks; where none has, it stays."""
+    lacking: dict[Text, set[str]] = {}
     for text in figure.findobj(Text):
         assert isinstance(text, Text)
-        own = text.get_fontproperties()
-        missing = _printed(text.get_text()) - _glyphs(findfont(own))
-        if missing:
-            text.set_fontfamily([*own.get_family(), *_families(missing)])
+        if missing := _printed(text.get_text()) - _glyphs(findfont(text.get_fontproperties())):
+            lacking[text] = missing
+    # Once for all texts, as it may come to reading every font.
+    families = _families(set().union(*lacking.values()))
+    for text in lacking:
+        text.set_fontfamily([*text.get_fontfamily(), *families])
 
 
 def _printed(text: str) -> set[str]:
@@ -35,8 +39,10 @@ def _families(missing: set[str]) -> list[str]:
     for entry in sorted(fontManager.ttflist, key=_plainness):
         if not missing:
             break
-        there = missing & _glyphs(entry.fname)
-        if there and not entry.name.startswith("Last Resort"):  # whose glyphs are boxes
+        # Matplotlib's list is kept over sessions: a font may be gone. The glyphs of the last resort are boxes.
+        if entry.name.startswith("Last Resort") or not Path(entry.fname).is_file():
+            continue
+        if there := missing & _glyphs(entry.fname):
             found.append(entry.name)
             missing = missing - there
     return found

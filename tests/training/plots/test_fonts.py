@@ -4,13 +4,12 @@ import warnings
 
 import pytest
 from matplotlib.figure import Figure
-from matplotlib.font_manager import fontManager
+from matplotlib.font_manager import FontEntry, fontManager
 
 from training.plots.figures import new_figure, to_png
 
-OUTSIDE = (
-    "\N{LATIN SMALL LETTER D WITH PALATAL HOOK}"  # not in Matplotlib's own font, and in another that comes with it
-)
+# Not in Matplotlib's own font, and in another that comes with it.
+OUTSIDE = "\N{LATIN SMALL LETTER D WITH PALATAL HOOK}"
 
 
 def _titled(title: str) -> Figure:
@@ -34,6 +33,12 @@ def test_letters_that_no_font_has_are_left_as_they_are(monkeypatch: pytest.Monke
     monkeypatch.setattr(fontManager, "ttflist", [])
     with pytest.warns(UserWarning, match="missing from font"):
         assert _families_of(OUTSIDE) == ["sans-serif"]
+
+
+def test_a_font_that_is_listed_and_gone_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = FontEntry(fname="/gone/Sans.ttf", name="A Sans", style="normal", weight=400)
+    monkeypatch.setattr(fontManager, "ttflist", [gone, *fontManager.ttflist])
+    assert "A Sans" not in _families_of(OUTSIDE)
 
 
 def _families_of(title: str) -> list[str]:

@@ -3,13 +3,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from training.data import ImageData, load_data
+from tests.training.runs import DataInOrder
 from training.plot_cli import plot
 from training.plots import pictures
 from zoo.cli import main, protozoo
@@ -60,15 +59,12 @@ def test_the_same_runs_give_the_same_bytes_and_a_run_given_twice_counts_once(
 
 
 def test_the_classes_of_the_data_may_stand_in_any_order(
-    run_plot: Plot, make_run: MakeRun, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run_plot: Plot, make_run: MakeRun, colours: Path, tmp_path: Path, data_in_order: DataInOrder
 ) -> None:
     run = make_run(finished=True)
 
-    def other_order(*given: Any, **options: Any) -> ImageData:
-        return load_data(*given, **options).in_order_of(("red", "blue", "green"))
-
     assert run_plot(run, "--out", tmp_path / "one", "--data", colours)[0] == 0
-    monkeypatch.setattr("training.plots.pictures.load_data", other_order)
+    data_in_order("training.plots.pictures", ("red", "blue", "green"))
     assert run_plot(run, "--out", tmp_path / "two", "--data", colours)[0] == 0
     assert (tmp_path / "one/embedding.png").read_bytes() == (tmp_path / "two/embedding.png").read_bytes()
 
