@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from serving import memory
 from serving.engine import Engine
 from serving.settings import Settings
+from zoo import memory
 from zoo.bundle import Bundle, find
 
 

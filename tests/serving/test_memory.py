@@ -10,7 +10,7 @@ pytestmark = pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reaso
 
 _BLOCKS = """
 import ctypes, resource, sys, threading
-from serving import memory
+from zoo import memory
 
 def resident():
     return int(open("/proc/self/statm").read().split()[1]) * 4096

@@ -17,6 +17,7 @@ from training.augment import Draws, crop, crop_boxes, draw, erase, finish, unit
 from training.data.order import epoch_order, generator_of, steps_per_epoch
 from training.data.splits import DataError, Split, StoredSplit
 from training.recipe import Recipe
+from zoo import memory
 from zoo.bundle import Preprocessing
 from zoo.errors import ImageError
 
@@ -108,15 +109,16 @@ def training_batches(
         batches = _from_memory(split, steps, start, device)
     else:
         batches = _from_disk(split, steps, preprocessing, start, device, workers)
-    for step, images in enumerate(batches, start):
-        draws = steps.draws(step)
-        # In a caller's autocast, products of matrices would round pixels to 8 bits of mantissa.
-        with torch.autocast(device.type, enabled=False):
-            is_cut = isinstance(split, StoredSplit) and "share" in draws
-            crops = images if is_cut else crop(images, draws, recipe)
-            inputs = erase(to_input(finish(crops, draws), preprocessing), draws)
-        labels = torch.from_numpy(np.tile(split.labels[steps.indices(step)], recipe.views))
-        yield inputs, labels.to(device)
+    with memory.kept():
+        for step, images in enumerate(batches, start):
+            draws = steps.draws(step)
+            # In a caller's autocast, products of matrices would round pixels to 8 bits of mantissa.
+            with torch.autocast(device.type, enabled=False):
+                is_cut = isinstance(split, StoredSplit) and "share" in draws
+                crops = images if is_cut else crop(images, draws, recipe)
+                inputs = erase(to_input(finish(crops, draws), preprocessing), draws)
+            labels = torch.from_numpy(np.tile(split.labels[steps.indices(step)], recipe.views))
+            yield inputs, labels.to(device)
 
 
 def _from_memory(split: Split, steps: _Steps, start: int, device: torch.device) -> Iterator[Tensor]:
@@ -180,12 +182,13 @@ def evaluation_batches(split: Split | StoredSplit, preprocessing: Preprocessing,
     Raises:
         ImageError: an image cannot be decoded; it is named.
     """
-    if isinstance(split, Split):
-        yield from to_tensor(split).split(size)
-        return
-    stored = split
-    with ThreadPoolExecutor() as pool:
-        for start in range(0, len(split.labels), size):
-            indices = range(start, min(start + size, len(split.labels)))
-            images = pool.map(lambda index: preprocessing.pixels(stored.picture(index)), indices)
-            yield torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
+    with memory.kept():
+        if isinstance(split, Split):
+            yield from to_tensor(split).split(size)
+            return
+        stored = split
+        with ThreadPoolExecutor() as pool:
+            for start in range(0, len(split.labels), size):
+                indices = range(start, min(start + size, len(split.labels)))
+                images = pool.map(lambda index: preprocessing.pixels(stored.picture(index)), indices)
+                yield torch.from_numpy(np.stack(list(images))).permute(0, 3, 1, 2)
