@@ -101,6 +101,18 @@ def test_a_simplex_that_does_not_fit_is_said_not_to(config: dict[str, Any], dim:
     assert ("of a simplex, which 10 classes cannot be in 8 dimensions" in card) is said
 
 
+@pytest.mark.parametrize(("left_out", "said"), [(0, False), (3, True)])
+def test_classes_without_test_images_are_said_to_have_another_optimum(
+    config: dict[str, Any], left_out: int, said: bool
+) -> None:
+    accuracies = config["protozoo"]["metrics"]["test_accuracy_per_class"]
+    for name in list(accuracies)[:left_out]:
+        del accuracies[name]
+    card = " ".join(render_card(config).split())
+    assert ("of 7 of the 10 classes" in card) is said
+    assert ("ranks of means and prototypes are 6" in card) is said
+
+
 def test_no_temperature_is_named_where_none_is_the_best(config: dict[str, Any]) -> None:
     config["protozoo"]["metrics"]["test_calibration"]["scaling"] = None
     assert "No temperature fits" in render_card(config)
