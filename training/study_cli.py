@@ -16,7 +16,11 @@ import click
 )
 @click.option("--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Folder of the study.")
 @click.option(
-    "--jobs", type=click.IntRange(1), default=1, show_default=True, help="Processes that share the trainings."
+    "--jobs",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Processes that share the trainings and, unless OMP_NUM_THREADS is set, the CPU's cores.",
 )
 @click.option(
     "--epochs-factor",

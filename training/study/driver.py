@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -282,7 +283,7 @@ def _probe(task: Task, evaluation: ProbeEvaluation, data: str) -> dict[str, Any]
 
 def _in_processes(study: Study, jobs: int) -> None:
     context = get_context("spawn")
-    processes = [context.Process(target=_process, args=(study,)) for _ in range(jobs)]
+    processes = [context.Process(target=_process, args=(study, jobs)) for _ in range(jobs)]
     for process in processes:
         process.start()
     with stop_on_signals() as stop:
@@ -299,9 +300,13 @@ def _in_processes(study: Study, jobs: int) -> None:
         raise ProtozooError(f"a process of the study ended early: its message stands above; {study.out} is whole")
 
 
-def _process(study: Study) -> None:
+def _process(study: Study, jobs: int) -> None:
     import click
+    import torch
 
+    if "OMP_NUM_THREADS" not in os.environ:
+        # Those of more threads than cores wait for each other at every operation.
+        torch.set_num_threads(max(1, torch.get_num_threads() // jobs))
     try:
         work(study, jobs=1, say=click.echo)
     except StoppedError as error:

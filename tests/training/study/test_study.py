@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from tests.training.runs import Protozoo
@@ -18,7 +19,7 @@ from training.convergence import METRICS
 from training.run import Run
 from training.stop import StoppedError
 from training.study import Grid, Study, collect, load_grid, report, states, work
-from training.study.driver import Task, _claimed
+from training.study.driver import Task, _claimed, _process
 
 pytest.importorskip("corrupt_tta")
 
@@ -281,6 +282,33 @@ def test_what_another_process_is_at_is_left_to_it(
         assert mine
         work(study, jobs=1, say=lambda line: None)
     assert done == ["mine.nonl, seed 0", "mine.ce, seed 1", "mine.nonl, seed 1"]
+
+
+def test_processes_share_trainings_and_cores(
+    grid_file: Callable[..., Path],
+    recipes: dict[str, str],
+    colours: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0, 1]}
+    _, cells = load_grid(str(grid_file(blocks=[block], evaluations={}, claims=[])))
+    study = Study(cells, {"mine": str(colours)}, tmp_path / "study")
+    work(study, jobs=2, say=lambda line: None)
+    assert [state for _, state in states(study)] == ["done"] * 2
+    devices = [Run(task.run).read_result()["cost"]["device"] for task in study.tasks()]
+    threads = max(1, torch.get_num_threads() // 2)
+    assert all(device.startswith(f"{threads} thread") for device in devices), devices
+
+
+def test_threads_that_the_user_has_chosen_stay(
+    grid_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", str(before))
+    _process(Study(load_grid(str(grid_file()))[1], {}, tmp_path / "study"), jobs=before + 1)
+    assert torch.get_num_threads() == before
 
 
 @pytest.mark.parametrize(
