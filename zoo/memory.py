@@ -6,7 +6,7 @@ import ctypes
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
+from threading import RLock
 
 # Of malloc.h.
 _TRIM_THRESHOLD = -1
@@ -14,7 +14,7 @@ _MMAP_THRESHOLD = -3
 
 _MIB = 1 << 20
 
-_lock = Lock()
+_lock = RLock()  # a collection of garbage may end an iterator that keeps memory while another begins
 _keepers: list[object] = []
 
 
