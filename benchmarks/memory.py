@@ -31,7 +31,7 @@ from zoo import memory
 
 
 def measured(args: argparse.Namespace, fields: dict[str, Any]) -> dict[str, float]:
-    """Images a second and MB of one process."""
+    """Images a second and MiB of one process."""
     recipe = load_recipe(args.recipe, fields)
     preprocessing = preprocessing_of(recipe)
     data = load_data(args.data, preprocessing, storage="memory")

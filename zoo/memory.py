@@ -37,7 +37,7 @@ def for_serving() -> None:
 
 @contextmanager
 def kept() -> Iterator[None]:
-    """Keep what a step has freed for the next one, and give it back at the end; also a decorator.
+    """Keep what a step has freed for the next one, and give it back at the end.
 
     Left to itself, glibc maps each block of 32 MiB and more anew, as feature maps of a batch are, and the system
     clears it page by page: up to a third of the time of training or evaluating a small network on a CPU. Afterwards it

@@ -32,6 +32,13 @@ def stop_at(words: str) -> Callable[[str], None]:
     return say
 
 
+@pytest.fixture
+def two_seeds(grid_file: Callable[..., Path], recipes: dict[str, str], colours: Path, tmp_path: Path) -> Study:
+    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0, 1]}
+    _, cells = load_grid(str(grid_file(blocks=[block], evaluations={}, claims=[])))
+    return Study(cells, {"mine": str(colours)}, tmp_path / "study")
+
+
 def test_a_study_goes_on_where_it_was_stopped_and_ends_with_its_claims(
     protozoo: Protozoo, grid_file: Callable[..., Path], colours: Path, tmp_path: Path
 ) -> None:
@@ -223,24 +230,17 @@ def test_a_training_that_fails_is_named_and_the_others_go_on(
 
 
 def test_a_training_that_ends_in_an_error_of_any_kind_leaves_the_others(
-    grid_file: Callable[..., Path],
-    recipes: dict[str, str],
-    colours: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    two_seeds: Study, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def full(*_: Any, **__: Any) -> None:
         raise RuntimeError("out of memory\nof the GPU")
 
     monkeypatch.setattr("training.train.train", full)
-    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0, 1]}
-    _, cells = load_grid(str(grid_file(blocks=[block], evaluations={}, claims=[])))
-    study, said = Study(cells, {"mine": str(colours)}, tmp_path / "study"), list[str]()
-    work(study, jobs=1, say=said.append)
+    said: list[str] = []
+    work(two_seeds, jobs=1, say=said.append)
     failed = [f"mine.nonl, seed {seed} failed: RuntimeError: out of memory" for seed in (0, 1)]
     assert [line for line in said if "failed" in line] == failed
-    assert (study.out / "mine.nonl" / "seed1" / "failure.txt").read_text() == "RuntimeError: out of memory\n"
+    assert (two_seeds.out / "mine.nonl" / "seed1" / "failure.txt").read_text() == "RuntimeError: out of memory\n"
     assert "Traceback" in capsys.readouterr().err
 
 
@@ -284,20 +284,11 @@ def test_what_another_process_is_at_is_left_to_it(
     assert done == ["mine.nonl, seed 0", "mine.ce, seed 1", "mine.nonl, seed 1"]
 
 
-def test_processes_share_trainings_and_cores(
-    grid_file: Callable[..., Path],
-    recipes: dict[str, str],
-    colours: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_processes_share_trainings_and_cores(two_seeds: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0, 1]}
-    _, cells = load_grid(str(grid_file(blocks=[block], evaluations={}, claims=[])))
-    study = Study(cells, {"mine": str(colours)}, tmp_path / "study")
-    work(study, jobs=2, say=lambda line: None)
-    assert [state for _, state in states(study)] == ["done"] * 2
-    devices = [Run(task.run).read_result()["cost"]["device"] for task in study.tasks()]
+    work(two_seeds, jobs=2, say=lambda line: None)
+    assert [state for _, state in states(two_seeds)] == ["done"] * 2
+    devices = [Run(task.run).read_result()["cost"]["device"] for task in two_seeds.tasks()]
     threads = max(1, torch.get_num_threads() // 2)
     assert all(device.startswith(f"{threads} thread") for device in devices), devices
 
