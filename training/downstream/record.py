@@ -15,6 +15,7 @@ from training.downstream.measuring import METHODS, Method, measure
 from training.downstream.sets import open_sets
 from training.pretrained import Pretrained, open_pretrained
 from training.probes import probe_recipe
+from training.probes.protocols import SCALING
 from training.probes.record import SGD_SETTINGS
 from training.provenance import code_revision
 from training.recipe import Recipe
@@ -123,7 +124,8 @@ def _settings(recipe: Recipe, options: TransferOptions) -> Record:
     values = {name: getattr(recipe, name) for name in names}
     # As JSON gives them back.
     lists = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    return {"methods": list(options.methods), **lists}
+    scaling = {"scaling": SCALING} if "linear" in options.methods else {}
+    return {"methods": list(options.methods), **lists, **scaling}
 
 
 def _described(data: ImageData) -> Record:

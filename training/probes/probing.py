@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.data import ImageData, Split, StoredSplit, training_batches
 from training.metrics import NeuralCollapseAccumulator
-from training.probes.classifiers import Classifier, TrainedClassifier, fit_linear, initial, train
+from training.probes.classifiers import Classifier, TrainedClassifier, fit_linear, initial, scaling_of, train
 from training.probes.closed_form import ClosedForm, FixedFeatures, closed_form
 from training.probes.features import Batches, Features, FrozenEncoder
 from training.recipe import Recipe
@@ -103,14 +103,16 @@ def probe_linear(
         data: whose training split to train on.
         preprocessing: of the model.
         recipe: of :func:`training.probes.probe_recipe`; "ce" trains standard linear probing, a linear classifier with
-            bias on the pooled features as they are, "normface" the normalised one, without bias on unit features.
+            bias on the pooled features, scaled to mean zero and unit mean squared norm, for which they pass once more,
+            without augmentation (:class:`training.probes.classifiers.Scaling`); "normface" the normalised one, without
+            bias on unit features.
         workers: processes that decode images which are not in memory.
 
     Returns:
         The classifier after the last epoch; the released code reports the best epoch on the test set.
 
     Raises:
-        ProtozooError: the loss is no longer a number.
+        ProtozooError: the loss diverges.
 
     Source: LP and NLP of "Neural Collapse by Design" (arXiv 2605.20302), appendix E.2 and table 2.
     """
@@ -123,7 +125,8 @@ def probe_linear(
 
     with encoder.frozen():
         start = initial(encoder.dim, len(data.classes), recipe, encoder.device)
-        classifier = train(start, batches, recipe)
+        scaling = scaling_of(encoder.evaluate(data.train, preprocessing)) if recipe.objective == "ce" else None
+        classifier = train(start, batches, recipe, scaling)
     probe = _probe(classifier, encoder, started)
     # A pass that measures is no cost of the probe.
     again = FrozenEncoder(model, "encoder")

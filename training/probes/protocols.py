@@ -16,6 +16,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "imagenet100": {"epochs": 90, "lr": 2.0, "milestones": (30, 60, 80), "batch_size": 1024},
     "imagenet1k": {"epochs": 90, "lr": 0.8, "milestones": (30, 60, 80), "batch_size": 2048},
 }
+SCALING = "mean zero, unit mean squared norm"
+"""Of the features that a linear probe is trained on: those of records without it were taken as they are."""
 _ALL: dict[str, Any] = {
     "schedule": "step",
     "step_decay": 0.2,

@@ -12,7 +12,7 @@ from training.few_shot import with_shots
 from training.pretrained import Pretrained, open_pretrained
 from training.probes.closed_form import FixedFeatures
 from training.probes.probing import Probe, fixed_prototypes, probe_cached, probe_linear, top1_accuracy
-from training.probes.protocols import probe_recipe
+from training.probes.protocols import SCALING, probe_recipe
 from training.provenance import code_revision
 
 TrainedKind = Literal["linear", "normalized", "cached"]
@@ -82,6 +82,8 @@ def record_trained(
         return probe_linear(pretrained.model, images, pretrained.preprocessing, recipe, workers=workers)
 
     settings = {name: getattr(recipe, name) for name in _SETTINGS[kind]}
+    if kind != "normalized":
+        settings["scaling"] = SCALING
     return {
         **_named(kind, pretrained, command),
         **_measured(make, pretrained, data, device, recipe.shots, recipe.seed),

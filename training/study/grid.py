@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from training.probes.protocols import PROTOCOLS
+from training.probes.protocols import PROTOCOLS, SCALING
 from training.recipe import Recipe, RecipeError, load_recipe
 from training.recipe.parsing import RecipeLoader
 from training.robustness.corruptions import CORRUPTIONS
@@ -167,8 +167,12 @@ class Cell:
 
     def asked(self, evaluation: str) -> dict[str, Any]:
         """How an evaluation measures, for JSON: numbers of others are not its own."""
+        measures = self.evaluations[evaluation]
         # The baseline is what it is compared with afterwards, and no part of the measurement.
-        return self.evaluations[evaluation].model_dump(mode="json", exclude={"baseline"})
+        asked = measures.model_dump(mode="json", exclude={"baseline"})
+        if isinstance(measures, ProbeEvaluation) and measures.probe in ("linear", "cached"):
+            asked["scaling"] = SCALING  # those of before were trained on features as they are, and diverged on many
+        return asked
 
     @property
     def baselines(self) -> dict[str, str]:

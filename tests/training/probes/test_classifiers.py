@@ -25,9 +25,15 @@ def overlapping(count: int = 300, dim: int = 4) -> tuple[Tensor, Tensor]:
     return centres[labels] + 1.5 * torch.randn(count, dim, generator=generator), labels
 
 
+def scaled(features: Tensor) -> Tensor:
+    """Mean zero, and squared norms that are one in the mean."""
+    rows = features - features.mean(0)
+    return rows / rows.square().sum(1).mean().sqrt()
+
+
 def test_linear_probe_reaches_the_optimum_of_logistic_regression(sgd: Sgd) -> None:
     features, labels = overlapping()
-    recipe = sgd(epochs=400, batch_size=300, milestones=(300,), lr=0.3)
+    recipe = sgd(epochs=400, batch_size=300, milestones=(300,), lr=2.0)
     found = fit_linear(features, labels, 3, recipe)
     assert isinstance(found, LinearClassifier)
     best = LogisticRegression(C=np.inf, tol=1e-8, max_iter=1000).fit(features.numpy(), labels.numpy())
@@ -54,7 +60,9 @@ def test_training_is_sgd_with_momentum_and_steps_as_written_out(sgd: Sgd, object
             values = [value.detach().requires_grad_() for value in values]
             weight, bias = values
             rows = features[picked].double()
-            if objective == "normface":
+            if objective == "ce":
+                rows = scaled(features.double())[picked]
+            else:
                 rows = rows / rows.norm(dim=1, keepdim=True)
                 weight = weight / weight.norm(dim=1, keepdim=True) / 0.3
             scores = rows @ weight.T + bias
@@ -62,9 +70,12 @@ def test_training_is_sgd_with_momentum_and_steps_as_written_out(sgd: Sgd, object
             for index, gradient in enumerate(torch.autograd.grad(loss, values[:trained])):
                 speeds[index] = 0.9 * speeds[index] + gradient + 0.01 * values[index].detach()
                 values[index] = values[index].detach() - lr * speeds[index]
-    torch.testing.assert_close(found.weight.double(), values[0].detach(), atol=1e-5, rtol=1e-5)
-    if isinstance(found, LinearClassifier):
-        torch.testing.assert_close(found.bias.double(), values[1].detach(), atol=1e-5, rtol=1e-5)
+    weight, bias = (value.detach() for value in values)
+    if isinstance(found, CosineClassifier):
+        torch.testing.assert_close(found.weight.double(), weight, atol=1e-5, rtol=1e-5)
+    else:
+        expected = scaled(features.double()) @ weight.T + bias
+        torch.testing.assert_close(found(features).double(), expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_normalised_classifier_knows_directions_alone(sgd: Sgd) -> None:
@@ -97,7 +108,22 @@ def test_the_result_needs_no_gradient(sgd: Sgd) -> None:
     assert not found.bias.requires_grad
 
 
-def test_a_loss_that_is_no_number_says_what_to_lower(sgd: Sgd) -> None:
+def test_a_linear_probe_is_of_the_features_whatever_their_size_and_place(sgd: Sgd) -> None:
+    features, labels = overlapping()
+    recipe = sgd(lr=5.0, epochs=10, milestones=(6, 8, 9))
+    found = fit_linear(features, labels, 3, recipe)(features)
+    for larger, by in ((40 * features, 1e-4), (features + 40, 1e-2)):
+        torch.testing.assert_close(fit_linear(larger, labels, 3, recipe)(larger), found, atol=by, rtol=by)
+
+
+def test_features_that_do_not_vary_leave_the_frequencies_of_the_classes(sgd: Sgd) -> None:
+    labels = torch.tensor([0, 0, 0, 1] * 25)
+    found = fit_linear(torch.full((100, 4), 3.0), labels, 2, sgd(epochs=40, batch_size=100))
+    assert found(torch.full((1, 4), 3.0)).softmax(1)[0].tolist() == pytest.approx([0.75, 0.25], abs=0.01)
+
+
+@pytest.mark.parametrize("lr", [1e4, 1e38])
+def test_a_loss_that_diverges_says_what_to_lower(sgd: Sgd, lr: float) -> None:
     features, labels = overlapping(count=50)
-    with pytest.raises(ProtozooError, match="lower --lr"):
-        fit_linear(1e20 * features, labels, 3, sgd(lr=1e20))
+    with pytest.raises(ProtozooError, match=r"diverges, with a loss of .*: lower --lr"):
+        fit_linear(features, labels, 3, sgd(lr=lr))

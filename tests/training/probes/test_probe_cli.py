@@ -25,7 +25,7 @@ def settings_of(kind: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "passes", "images"), [("prototypes", 1, 60), ("linear", 2, 120), ("normalized", 2, 120), ("cached", 1, 60)]
+    ("kind", "passes", "images"), [("prototypes", 1, 60), ("linear", 3, 180), ("normalized", 2, 120), ("cached", 1, 60)]
 )
 def test_each_probe_prints_a_line_of_json_and_writes_it(
     protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path, kind: str, passes: int, images: int
