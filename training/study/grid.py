@@ -132,8 +132,9 @@ class Grid(_Strict):
     name: str
     about: str = Field(default="", description="what a reader of the report must know first, Markdown")
     blocks: tuple[Block, ...] = Field(min_length=1)
-    fields: dict[Name, dict[str, Any]] = Field(
-        default_factory=dict, description="name of data -> fields of all their trainings, over those of the blocks"
+    fields: dict[str, dict[str, Any]] = Field(
+        default_factory=dict,
+        description="data, or data.recipe -> fields of all their trainings, over those of the blocks; the second wins",
     )
     epochs_factor: float = Field(default=1, gt=0, description="over the epochs that blocks and recipes have")
     evaluations: dict[Name, Evaluation] = Field(default_factory=dict)
@@ -276,7 +277,12 @@ def _cells(block: Block, grid: Grid) -> Sequence[Cell]:
             f"{block.data}.{short}{suffix}",
             block.data,
             recipe,
-            {**block.fields, **grid.fields.get(block.data, {}), **fields},
+            {
+                **block.fields,
+                **grid.fields.get(block.data, {}),
+                **grid.fields.get(f"{block.data}.{short}", {}),
+                **fields,
+            },
             block.seeds,
             evaluations,
         )
@@ -306,9 +312,10 @@ def _check_convergence(cell: Cell, cells: Sequence[Cell]) -> None:
 def _check(grid: Grid, cells: Sequence[Cell], *, written: Iterable[str]) -> None:
     evaluated = {cell.name: cell.evaluations for cell in cells}
     names = set(evaluated)
-    strangers = sorted(set(written) - {cell.data for cell in cells})
+    trained = {".".join(cell.name.split(".")[:count]) for cell in cells for count in (1, 2)}
+    strangers = sorted(set(written) - trained)
     if strangers:
-        raise ProtozooError(f"{grid.name} has fields for the data {strangers[0]}, which no block trains on")
+        raise ProtozooError(f"{grid.name} has fields for {strangers[0]}, which is no data, nor data.recipe, of a block")
     if len(names) < len(cells) or any(len(set(cell.seeds)) < len(cell.seeds) for cell in cells):
         raise ProtozooError(f"{grid.name}: a cell or a seed of it stands there twice")
     for cell in cells:

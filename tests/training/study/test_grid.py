@@ -39,7 +39,7 @@ def test_grids_that_share_a_cell_train_it_alike() -> None:
             "lr = -1",
         ),
         ({"blocks": [{"data": "mine", "recipes": {"a": "nonl_digits"}, "seeds": [0, 0]}]}, "twice"),
-        ({"fields": {"elsewhere": {"lr": 1}}}, "fields for the data elsewhere"),
+        ({"fields": {"elsewhere": {"lr": 1}}}, "fields for elsewhere, which is no data"),
         (
             {
                 "blocks": [
@@ -147,7 +147,7 @@ def test_a_grid_on_another_may_leave_data_out(tmp_path: Path) -> None:
     assert (cell.name, cell.load(3).architecture) == ("cifar10.nonl", "proto_resnet9_cifar")
     # What the file itself says must be of use.
     path.write_text(yaml.safe_dump({**part, "fields": {"elsewhere": {"lr": 1}}}))
-    with pytest.raises(ProtozooError, match="fields for the data elsewhere, which no block trains on"):
+    with pytest.raises(ProtozooError, match="fields for elsewhere, which is no data"):
         load_grid(str(path))
 
 
@@ -157,6 +157,23 @@ def test_a_variant_is_over_the_fields_of_its_data() -> None:
     assert found["cifar10.nonl.lt100"].epochs == 192
     assert found["cifar10.nonl"].batch_size == found["tiny.ce"].batch_size == 512
     assert found["tiny.dynamic"].architecture == "proto_resnet18_64"
+
+
+def test_fields_of_a_recipe_are_over_those_of_its_data_and_under_those_of_a_variant(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    fields = {"cifar10": {"lr": 0.4}, "cifar10.nonl": {"lr": 0.1, "embed_dim": 32}}
+    path.write_text(yaml.safe_dump({"base": "cpu", "fields": fields}))
+    found = {cell.name: cell.load(0) for cell in load_grid(str(path))[1]}
+    assert (found["cifar10.nonl"].lr, found["cifar10.nonl"].embed_dim) == (0.1, 32)
+    assert found["cifar10.nonl.relu"].lr == 0.1
+    assert found["cifar10.nonl.batch16"].lr == 0.0125
+    assert found["cifar10.ntce"].lr == 0.4
+
+
+def test_numbers_of_probes_on_features_as_they_were_are_not_those_of_scaled_ones() -> None:
+    (cell,) = (cell for cell in load_grid("cpu")[1] if cell.name == "cifar10.scl")
+    scaled = [name for name in cell.evaluations if "scaling" in cell.asked(name)]
+    assert scaled == ["linear", "cached", "to_tiny"]
 
 
 @pytest.mark.parametrize("name", ["digits", "cpu", "gpu", "heads", "long_tail"])
