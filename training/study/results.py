@@ -26,12 +26,12 @@ from training.study.resolution import Smallest, at_most, least_means, smallest_s
 RULE = (
     "A claim is an inequality, its margin by how much it is met. It holds where the margin's 95 % interval lies above "
     "zero, does not hold here where it lies below, and is undecided where zero is in it: more seeds would tell. The "
-    "interval is Student's t (Welch and Satterthwaite's degrees of freedom) of the margin's standard error, which is "
-    "what moving each mean by its own standard error over the seeds changes in it, added in quadrature. Two seeds make "
-    "it wide: some four to thirteen standard errors to either side, where three make it under four and a half. Where a "
-    "cell has one seed its deviation is not known, and a claim holds or does not hold *with one seed*: more may turn "
-    "it. When a training has come to a value is known only to lie between two evaluations, and the interval is as much "
-    "wider; with ≤ it was by the first."
+    "interval is Student's t (Welch and Satterthwaite's degrees of freedom) of the margin's standard error. That is "
+    "found by moving each mean by its own standard error over the seeds, and adding the changes in quadrature. Two "
+    "seeds make it wide: some four to thirteen standard errors to either side, where three make it under four and a "
+    "half. Where a cell has one seed its deviation is not known, and a claim holds or does not hold *with one seed*: "
+    "more may turn it. When a training has come to a value is known only to lie between two evaluations, and the "
+    "interval is as much wider; ≤ says that it was there by the first."
 )
 
 ByCell = dict[str, dict[str, dict[int, float]]]
