@@ -94,6 +94,9 @@ class _ThreeStages(ProtoResNet):
     _first_reduction: int
     """By how much the first stage makes images smaller; each after it halves them."""
 
+    _checkpoints_stages = False
+    """Whether gradient checkpointing keeps the feature maps between stages alone, and not those between their parts."""
+
     def _build_backbone(
         self,
         block: Any,
@@ -128,7 +131,8 @@ class _ThreeStages(ProtoResNet):
         x = self.act1(self.bn1(self.conv1(x)))
         x = self.maxpool(x)
         if self.grad_checkpointing and not torch.jit.is_scripting():
-            x = checkpoint_seq([self.layer1, self.layer2, self.layer3], x, flatten=True)
+            stages = [self.layer1, self.layer2, self.layer3]
+            x = checkpoint_seq(stages, x, flatten=not self._checkpoints_stages)
         else:
             x = self.layer3(self.layer2(self.layer1(x)))
         return x
@@ -151,7 +155,10 @@ class _ThreeStages(ProtoResNet):
         x = self.maxpool(x)
         stages = [self.layer1, self.layer2, self.layer3]
         for index, stage in enumerate(stages[:last] if stop_early else stages, start=1):
-            x = checkpoint_seq(stage, x) if self.grad_checkpointing and not torch.jit.is_scripting() else stage(x)
+            if self.grad_checkpointing and not torch.jit.is_scripting():
+                x = checkpoint_seq([stage], x, flatten=not self._checkpoints_stages)
+            else:
+                x = stage(x)
             if index in taken:
                 intermediates.append(x)
         return intermediates if intermediates_only else (x, intermediates)
@@ -216,6 +223,16 @@ class ProtoResNet9(_ThreeStages):
     """
 
     _first_reduction = 2
+    # The parts of a stage are single layers: to keep what is between them saves nothing, and a ReLU overwrites it.
+    _checkpoints_stages = True
+
+    @torch.jit.ignore  # type: ignore[untyped-decorator]
+    def group_matcher(self, coarse: bool = False) -> dict[str, Any]:
+        """Layers for timm's layer-wise learning rates: the stem, and of every stage its convolution and its blocks."""
+        stage = r"^layer(\d+)"
+        # A residual block comes after the convolution of its stage, which sorts before it as it has no number.
+        blocks = stage if coarse else [(stage + r"\.block(\d+)", None), (stage, None)]
+        return {"stem": r"^conv1|^bn1", "blocks": blocks}
 
     def _make_stages(
         self,

@@ -80,17 +80,28 @@ def test_prototypes_begin_as_the_class_means(
     torch.testing.assert_close(trained, model.prototypes.detach(), atol=1e-5, rtol=1e-4)
 
 
-def test_learning_rates_fall_by_a_factor_a_layer_towards_the_input(warm: Tiny) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "layers"),
+    [
+        ("proto_resnet20_cifar", ["conv1", "layer1.0.conv1", "layer3.1.conv2", "layer3.2.conv2"]),
+        ("proto_resnet9_cifar", ["conv1", "layer1.conv", "layer3.conv", "layer3.block0.conv2"]),
+    ],
+)
+def test_learning_rates_fall_by_a_factor_a_layer_towards_the_input(
+    tiny: Tiny, architecture: str, layers: list[str]
+) -> None:
     labels = torch.arange(3).numpy()
-    parts = training.build.build_parts(warm(layer_decay=0.5, warmup_epochs=0), labels, 3, 1)
+    recipe = tiny(architecture=architecture, embed_dim=None, optimizer="sgd", layer_decay=0.5, warmup_epochs=0)
+    parts = training.build.build_parts(recipe, labels, 3, 1)
     rate = parts.set_learning_rate(0)
     names = {id(parameter): name for name, parameter in parts.model.named_parameters()}
     rates = {names[id(p)]: group["lr"] for group in parts.optimizer.param_groups for p in group["params"]}
     assert rates.keys() == set(names.values())
     assert rates["head.fc.weight"] == rates["head.projection.weight"] == pytest.approx(rate)
-    assert rates["layer3.2.conv2.weight"] == pytest.approx(rate / 2)
-    assert rates["layer3.1.conv2.weight"] == pytest.approx(rate / 4)
-    assert rates["conv1.weight"] == min(rates.values()) < rate / 100
+    first, second, last_but_one, last = (rates[f"{layer}.weight"] for layer in layers)
+    assert (last, last_but_one) == pytest.approx((rate / 2, rate / 4))
+    assert (first, 2 * first) == pytest.approx((min(rates.values()), second))
+    assert first < rate / 60
     decay = {names[id(p)]: group["weight_decay"] for group in parts.optimizer.param_groups for p in group["params"]}
     assert decay["head.fc.weight"] == decay["bn1.weight"] == 0
     assert decay["conv1.weight"] > 0

@@ -7,6 +7,7 @@ import timm
 import torch
 from safetensors.torch import load, save
 from timm.layers import get_channel_dim, get_spatial_dim
+from timm.models import group_parameters
 
 from export.onnx import run_onnx, write_onnx
 from zoo.bundle import Preprocessing
@@ -16,6 +17,7 @@ from zoo.models.pixels import PixelModel
 
 # The least of each class: what a compiler has to understand does not grow with the depth.
 SHALLOW = {
+    "proto_resnet9_cifar": {},
     "proto_resnet20_cifar": {"layers": (1, 1, 1)},
     "proto_resnet18": {"layers": (1, 1, 1, 1)},
     "proto_swin_tiny": {"depths": (2, 1), "num_heads": (3, 6)},
@@ -150,6 +152,33 @@ def test_every_channel_of_a_new_model_can_learn(name, model):
     model(pictures(name, 8))
     assert len(active) >= 8
     assert all(bool(channels.all()) for channels in active)
+
+
+def test_layers_count_from_the_stem_to_the_head(name):
+    # What timm's layer-wise learning rates go by: a layer that no pattern knows would learn at the head's rate.
+    with torch.device("meta"):
+        model = create(name)
+    layers = group_parameters(model, model.group_matcher(), reverse=True)
+    head = {key: layers.pop(key) for key in list(layers) if key.startswith("head.")}
+    assert set(head.values()) == {max(layers.values()) + 1}
+    assert layers[f"{model.pretrained_cfg['first_conv']}.weight"] == 0
+
+
+@pytest.mark.parametrize(("name", "depth"), SHALLOW.items(), scope="function")
+@pytest.mark.parametrize("way", ["forward", "forward_intermediates"])
+def test_checkpointing_changes_no_gradient(name, depth, way):
+    model, images = create(name, **depth).train(), pictures(name, 4)
+    gradients = []
+    for checkpointing in (False, True):
+        model.set_grad_checkpointing(checkpointing)
+        torch.manual_seed(0)  # of stochastic depth
+        out = getattr(model, way)(images)
+        (out[0] if isinstance(out, tuple) else out).square().sum().backward()
+        gradients.append({key: p.grad for key, p in model.named_parameters() if p.grad is not None})
+        model.zero_grad()
+    assert len(gradients[0]) > 8
+    for key, gradient in gradients[0].items():
+        assert torch.equal(gradients[1][key], gradient), key
 
 
 @pytest.mark.parametrize(("name", "depth"), SHALLOW.items(), scope="function")
