@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from zoo.bundle import Bundle, BundleError, find, is_bundle, pretrained_models
 from zoo.errors import ProtozooError
 from zoo.models.architectures import architectures
-from zoo.models.base import PrototypeModel, timm_model
+from zoo.models.base import PrototypeModel, for_classes, timm_model
 from zoo.plugins import plugin_architectures
 
 # What timm.create_model acts on instead of passing it to the model, and what of it asks for weights.
@@ -38,9 +38,10 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> Prototyp
             its weights): ``hf-hub:owner/name[@revision]``, ``local-dir:path`` or a folder. A name of the zoo is never
             taken for a folder that happens to be called alike.
         pretrained: load weights; an architecture without a tag then means its default one, as in timm.
-        kwargs: for the model, as in ``timm.create_model``. Another ``num_classes`` than the weights' gives new, random
-            prototypes, with a warning; ``temperature`` replaces the weights' own; ``readout="cosine"`` leaves the
-            offsets out of a bundle that has some.
+        kwargs: for the model, as in ``timm.create_model``. Another ``num_classes`` than the weights' gives new
+            prototypes, with a warning: random and learned, or those of a geometry where ``prototypes="fixed"`` asks for
+            them. ``temperature`` replaces the weights' own; ``readout="cosine"`` leaves the offsets out of a bundle
+            that has some.
 
     Raises:
         ProtozooError: an unknown name (the message offers the nearest), a tag without ``pretrained=True``, or kwargs
@@ -79,6 +80,7 @@ def load_bundle(bundle: Bundle, **kwargs: Any) -> PrototypeModel:
         ProtozooError: kwargs that the weights do not fit.
         BundleError: the configuration or the weights are not those of a model of the zoo.
     """
+    kwargs = {key: value for key, value in kwargs.items() if value is not None}  # as timm has it: not asked for
     config = bundle.config
     model = _build(bundle, kwargs)
     tensors = load_file(bundle.weights_path)
@@ -87,10 +89,11 @@ def load_bundle(bundle: Bundle, **kwargs: Any) -> PrototypeModel:
         del tensors[bundle.readout["tensor"]]
     new: set[str] = set()  # what the model keeps of its own
     if (classes := kwargs.get("num_classes", config["num_classes"])) != config["num_classes"]:
-        if classes:
+        if classes > 0:
+            what = "random: train them" if model.head.prototype_kind == "learned" else "fixed: train towards them"
             warnings.warn(
                 f"{bundle.name} has prototypes for {config['num_classes']} classes; those of the {classes} asked for "
-                "are new and random: train them",
+                f"are new and {what}, or put others in their place by set_prototypes",
                 stacklevel=3,
             )
         new = {key for key in {*tensors, *model.state_dict()} if key.startswith(classifier)}
@@ -115,7 +118,8 @@ def _build(bundle: Bundle, kwargs: dict[str, Any]) -> PrototypeModel:
         raise BundleError(f"{bundle.path}: config.json has {refused[0]} in model_args, which is no argument of a model")
     if refused := sorted(_WEIGHTS & set(kwargs)):
         raise ProtozooError(f"{refused[0]} is not for a bundle, which has its weights: leave it out")
-    args = {"num_classes": bundle.config["num_classes"], **described, **kwargs}
+    own = {"num_classes": bundle.config["num_classes"], **described}
+    args = {**for_classes(own, kwargs.get("num_classes")), **kwargs}
     try:
         return timm_model(name, pretrained=False, pretrained_cfg=dict(bundle.config["pretrained_cfg"]), **args)
     except Exception as error:  # the arguments are a stranger's, and an architecture may raise anything at them

@@ -107,6 +107,16 @@ def test_the_offsets_can_be_left_out(bundle: Bundle) -> None:
         torch.testing.assert_close(likeliest(images) - nearest(images), torch.from_numpy(bundle.offsets).expand(2, -1))
 
 
+@pytest.mark.filterwarnings("ignore:.*new and random")
+@pytest.mark.parametrize("create", [zoo.create_model, timm.create_model])
+def test_other_classes_leave_the_offsets_behind(bundle: Bundle, create: Any) -> None:
+    model = create(f"local-dir:{bundle.path}", pretrained=True, num_classes=5)
+    assert torch.equal(model.offsets, torch.zeros(5))
+    assert create(f"local-dir:{bundle.path}", pretrained=True, num_classes=0)(torch.rand(2, 3, 16, 16)).shape == (2, 64)
+    same = create(f"local-dir:{bundle.path}", pretrained=True)
+    assert torch.equal(same.offsets, torch.from_numpy(bundle.offsets))
+
+
 @pytest.fixture
 def copy(bundle: Bundle, tmp_path: Path) -> Path:
     return Path(shutil.copytree(bundle.path, tmp_path / "bundle"))

@@ -10,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 import zoo
 import zoo.classifier
+import zoo.models.architectures
 from tests.tiny_bundle import edit_config, resign
-from zoo.bundle import BundleError, ImageError, ProtozooError, pretrained_models
+from zoo.bundle import BundleError, ImageError, Pretrained, ProtozooError, pretrained_models
 from zoo.bundle.catalogue import _DEFAULT_TAGS
 
 NAME = "proto_resnet20_cifar.nonl_cifar10"
@@ -96,6 +97,45 @@ def test_another_number_of_classes_makes_new_prototypes_loudly():
         model = zoo.create_model(NAME, pretrained=True, num_classes=3)
     assert model.prototypes.shape == (3, 64)
     assert torch.equal(model.conv1.weight, zoo.create_model(NAME, pretrained=True).conv1.weight)
+
+
+FIXED = "proto_resnet9_cifar.ce_cifar10"  # class means
+
+
+@pytest.mark.filterwarnings("ignore:.*new and random")
+def test_new_classes_of_a_model_with_fixed_prototypes_can_be_trained():
+    folder = f"local-dir:{zoo.bundle.find(FIXED)}"
+    for create in (zoo.create_model, timm.create_model):
+        for name in (FIXED, folder):
+            same, other = create(name, pretrained=True), create(name, pretrained=True, num_classes=5)
+            assert not list(same.get_classifier().parameters())
+            assert [rows.shape for rows in other.get_classifier().parameters()] == [(5, 128)]
+            assert torch.equal(other.conv1.weight, same.conv1.weight)
+            assert other.temperature == same.temperature
+    assert not list(timm.create_model(FIXED, num_classes=5, prototypes="fixed").get_classifier().parameters())
+
+
+def test_new_prototypes_that_are_to_be_fixed_are_said_to_be():
+    with pytest.warns(UserWarning, match="of the 5 asked for are new and fixed: train towards them, or put others in"):
+        model = zoo.create_model(FIXED, pretrained=True, num_classes=5, prototypes="fixed")
+    assert not list(model.get_classifier().parameters())
+
+
+def test_none_is_not_asked_for():
+    model = zoo.create_model(NAME, pretrained=True, num_classes=None, temperature=None)
+    assert torch.equal(model.prototypes, zoo.create_model(NAME, pretrained=True).prototypes)
+
+
+def test_timm_builds_a_tag_by_all_of_its_models_arguments_and_by_none_of_timms(monkeypatch):
+    released = pretrained_models()[NAME]
+    args = {**released.config["model_args"], "global_pool": "max", "pretrained_cfg_overlay": {"file": "weights.pth"}}
+    other = Pretrained("insects", released.folder, {**released.config, "model_args": args})
+    monkeypatch.setattr(zoo.models.architectures, "pretrained_models", lambda: {NAME: other})
+    model = timm.create_model(NAME, pretrained=True)
+    assert model.head.global_pool.pool_type == "max"
+    assert torch.equal(model.prototypes, zoo.create_model(NAME, pretrained=True).prototypes)
+    # Called by itself, the entry point is given no overlay that would hide the configuration's.
+    assert torch.equal(zoo.models.architectures.proto_resnet20_cifar(pretrained=True).prototypes, model.prototypes)
 
 
 def damaged(digits_bundle, folder, change):
@@ -237,9 +277,11 @@ def test_k_and_device_are_checked(classifier):
 
 
 def test_another_temperature_is_taken(digits_bundle):
-    model = zoo.create_model(f"local-dir:{digits_bundle.path}", temperature=0.05)
-    assert model.temperature == 0.05
-    assert np.array_equal(model.head.fc.weight.detach().numpy(), digits_bundle.prototypes)
+    for create in (zoo.create_model, timm.create_model):
+        model = create(f"local-dir:{digits_bundle.path}", pretrained=True, temperature=0.05)
+        assert model.temperature == 0.05
+        assert np.array_equal(model.head.fc.weight.detach().numpy(), digits_bundle.prototypes)
+        assert create(NAME, pretrained=True, temperature=0.05).temperature == 0.05
 
 
 def test_no_prototypes_are_no_surprise(recwarn):

@@ -7,8 +7,10 @@ and every verb of the model stays timm's.
 from __future__ import annotations
 
 import copy
+import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -17,7 +19,7 @@ from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.swin_transformer import checkpoint_filter_fn
 
 from zoo.bundle import pretrained_models
-from zoo.models.base import HEAD_ARGS, PrototypeModel
+from zoo.models.base import PrototypeModel, for_classes
 from zoo.models.resnets import ProtoCifarResNet, ProtoResNet, ProtoResNet9
 from zoo.models.swin import ProtoSwin
 from zoo.plugins import timm_cfgs
@@ -173,29 +175,61 @@ _ARCHITECTURES: dict[str, _Architecture] = {
 }
 
 
+_Filter = Callable[[dict[str, Any], PrototypeModel], dict[str, Any]]
+
+# No arguments of a model, and in a stranger's configuration a way to weights of another file.
+_OF_BUILDER = frozenset(inspect.signature(build_model_with_cfg).parameters)
+
 # Digests are compared by zoo.create_model, not here.
 default_cfgs = generate_default_cfgs(dict(timm_cfgs({name: row.cfg for name, row in _ARCHITECTURES.items()})))
 
 
-def _tag_args(arch: str, pretrained: bool, pretrained_cfg: Any) -> dict[str, Any]:
-    """Head arguments of the weights that will be loaded, so that timm.create_model("arch.tag") needs none."""
-    tag = pretrained_cfg if isinstance(pretrained_cfg, str) else None
-    if tag is None and pretrained and pretrained_cfg is None:
+def _weights_args(arch: str, pretrained: bool, kwargs: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Arguments of the model whose weights are meant, so that timm.create_model("arch.tag") needs none."""
+    told: Mapping[str, Any] | None = kwargs.get("pretrained_model_args")
+    if told is not None:  # of a folder or the Hub's, which timm has read
+        return told
+    cfg = kwargs.get("pretrained_cfg")
+    tag = cfg if isinstance(cfg, str) else None
+    if pretrained and cfg is None:
         tag = default_cfgs[arch].tags[0]
     known = pretrained_models().get(f"{arch}.{tag}")
-    model_args = {} if known is None else known.config.get("model_args", {})
-    return {key: model_args[key] for key in HEAD_ARGS if key in model_args}
+    if known is None:
+        return {}
+    model_args = {"num_classes": known.config["num_classes"], **known.config.get("model_args", {})}
+    # timm takes the channels from pretrained_cfg.
+    return {key: value for key, value in model_args.items() if key != "in_chans" and key not in _OF_BUILDER}
+
+
+def _keep_own(state: dict[str, Any], model: PrototypeModel, *, temperature: bool, before: _Filter) -> dict[str, Any]:
+    """Weights without the offsets of other classes than the model's, and with ``temperature`` with the model's own."""
+    state, own = before(state, model), model.state_dict()
+    head = model.get_classifier(name_only=True)
+    offsets = state.get(f"{head}.offsets")
+    if offsets is not None and len(offsets) != model.num_classes:
+        del state[f"{head}.offsets"]
+    if temperature and f"{head}.temperature" in own:
+        state[f"{head}.temperature"] = own[f"{head}.temperature"]
+    return state
 
 
 def _entrypoint(arch: str) -> Callable[..., PrototypeModel]:
     row = _ARCHITECTURES[arch]
 
     def create(pretrained: bool = False, **kwargs: Any) -> PrototypeModel:
-        tag_args = _tag_args(arch, pretrained, kwargs.get("pretrained_cfg"))
+        weights = _weights_args(arch, pretrained, kwargs)
+        # timm has put a folder's arguments among what it was asked for: who asks for just these asks for nothing.
+        told = kwargs.get("pretrained_model_args") or {}
+        asked = {key: value for key, value in kwargs.items() if key not in told or told[key] != value}
+        args = {**row.args, **for_classes(weights, asked.get("num_classes")), **asked}
+        if not told and "num_classes" not in asked:  # timm reads it from pretrained_cfg, which may have been overlaid
+            args.pop("num_classes", None)
         # timm's builder writes into feature_cfg.
         builder = copy.deepcopy(row.builder)
+        before = builder.pop("pretrained_filter_fn", lambda state, model: state)
+        keep_own = partial(_keep_own, temperature="temperature" in asked, before=before)
         model: PrototypeModel = build_model_with_cfg(
-            row.cls, arch, pretrained, **builder, **{**row.args, **tag_args, **kwargs}
+            row.cls, arch, pretrained, pretrained_filter_fn=keep_own, **builder, **args
         )
         return model
 

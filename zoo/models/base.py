@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -130,6 +131,16 @@ def timm_model(name: str, **kwargs: Any) -> PrototypeModel:
     if not isinstance(model, PrototypeModel):
         raise TypeError(f"{name} is not a model of the zoo: `protozoo list` prints them")
     return model
+
+
+def for_classes(args: Mapping[str, Any], num_classes: int | None) -> dict[str, Any]:
+    """Arguments of a model with weights, for a model of ``num_classes`` classes (None: as many) that begins with them.
+
+    Fixed prototypes stand where the weights' own classes are. Those of other classes are learned: a classifier without
+    parameters is nothing to begin with.
+    """
+    other = num_classes not in (None, args.get("num_classes"))
+    return {**args, "prototypes": "learned"} if other and args.get("prototypes") == "fixed" else {**args}
 
 
 def size_args(architecture: str, size: int) -> dict[str, Any]:
