@@ -111,6 +111,11 @@ def save_onnx(proto: onnx.ModelProto, path: Path, metadata: Mapping[str, object]
     check_graph(path)
 
 
+def graph_outputs(path: Path) -> list[str]:
+    """Names of the outputs of an ONNX file."""
+    return [output.name for output in onnx.load(path, load_external_data=False).graph.output]
+
+
 def _described(value: onnx.ValueInfoProto) -> dict[str, Any]:
     tensor = value.type.tensor_type
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name

@@ -20,7 +20,7 @@ from export.compare import (
     torch_runner,
 )
 from export.evaluation import ImageFiles
-from export.onnx import Runner, onnx_runner
+from export.onnx import Runner, graph_outputs, onnx_runner
 from export.openvino import has_openvino, openvino_runner
 from zoo.bundle import Bundle, BundleError
 from zoo.loading import load_bundle
@@ -45,7 +45,7 @@ def verify_bundle(bundle: Bundle) -> list[Difference]:
     """
     for path in bundle.onnx_paths.values():
         check_graph(path)
-        if bundle.readout["kind"] == "bayes":
+        if bundle.readout["kind"] == "bayes" or "logits" in graph_outputs(path):
             _check_logits(bundle, path)
     golden = bundle.golden
     expected = (golden.embeddings, golden.cosines)

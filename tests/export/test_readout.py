@@ -137,6 +137,49 @@ def test_an_unknown_readout_is_refused(copy: Path) -> None:
         Bundle.open(copy)
 
 
+def nearest(config: dict[str, Any]) -> None:
+    config["protozoo"]["readout"] = {"kind": "cosine"}
+
+
+def of_args(config: dict[str, Any]) -> None:
+    config["model_args"]["readout"] = "cosine"
+
+
+def test_a_readout_that_is_not_the_models_is_refused(copy: Path) -> None:
+    edit_config(copy, nearest)
+    with pytest.raises(BundleError, match="the readout is cosine, and bayes in model_args"):
+        Bundle.open(copy)
+    edit_config(copy, of_args)
+    with pytest.raises(BundleError, match=r"is cosine by no offsets, and model\.safetensors has head\.fc\.offsets"):
+        Bundle.open(copy)
+
+
+def test_offsets_that_are_not_the_models_are_refused(copy: Path) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        config["protozoo"]["weights"]["sha256"] = sha256_of(copy / "model.safetensors")
+        config["protozoo"]["readout"]["tensor"] = "elsewhere"
+
+    tensors = load_file(copy / "model.safetensors")
+    save_file({**tensors, "elsewhere": tensors["head.fc.offsets"]}, copy / "model.safetensors")
+    edit_config(copy, edit)
+    with pytest.raises(BundleError, match=r"is bayes by elsewhere, and model\.safetensors has head\.fc\.offsets"):
+        Bundle.open(copy)
+
+
+def test_a_graph_does_not_verify_whose_logits_are_of_offsets_that_the_bundle_has_not(copy: Path) -> None:
+    def edit(config: dict[str, Any]) -> None:
+        nearest(config)
+        of_args(config)
+        config["protozoo"]["weights"]["sha256"] = sha256_of(copy / "model.safetensors")
+
+    tensors = load_file(copy / "model.safetensors")
+    del tensors["head.fc.offsets"]
+    save_file(tensors, copy / "model.safetensors")
+    edit_config(copy, edit)
+    with pytest.raises(BundleError, match=r"model\.onnx: the logits differ by"):
+        verify_bundle(Bundle.open(copy))
+
+
 def test_a_bundle_of_before_there_were_readouts_still_opens(digits_bundle: Bundle, tmp_path: Path) -> None:
     old = Path(shutil.copytree(digits_bundle.path, tmp_path / "old"))
     edit_config(old, lambda config: config["protozoo"].pop("readout"))

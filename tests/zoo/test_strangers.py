@@ -57,6 +57,8 @@ def of_args(config: Config) -> None:
         (of_record, "temperature is 5.0, and 0.15 in model_args"),
         (of_args, "temperature is 0.15, and 5.0 in model_args"),
         (lambda config: config["model_args"].update(num_classes=7), "num_classes is 10, and 7 in model_args"),
+        (lambda config: config["pretrained_cfg"].update(num_classes=7), "num_classes is 10, and 7 in pretrained_cfg"),
+        (lambda config: config["model_args"].update(readout="bayes"), "readout is cosine, and bayes in model_args"),
         (lambda config: config.update(model_args=None), "model_args None must map names to values"),
     ],
 )

@@ -197,20 +197,31 @@ def _check_record(config: Mapping[str, Any]) -> None:
 
 def _check_agreement(folder: Path, config: Mapping[str, Any]) -> None:
     """What stands in more than one place must say the same: readers take it from this one or that."""
-    args, classes = config.get("model_args", {}), config["num_classes"]
-    temperature = float(config["protozoo"]["temperature"])
+    where, args, classes = folder / "config.json", config.get("model_args", {}), config["num_classes"]
+    temperature, readout = float(config["protozoo"]["temperature"]), _readout(config)
     if not isinstance(args, Mapping):
         raise TypeError(f"model_args {args!r} must map names to values")
     if not (math.isfinite(temperature) and temperature > 0):
-        raise BundleError(f"{folder / 'config.json'}: the temperature must be positive, it is {temperature}")
-    if (found := args.get("num_classes", classes)) != classes:
-        raise BundleError(f"{folder / 'config.json'}: num_classes is {classes}, and {found} in model_args")
-    beside = config["protozoo"]["prototypes"]["tensor"].rpartition(".")[0] + ".temperature"
+        raise BundleError(f"{where}: the temperature must be positive, it is {temperature}")
+    for place, fields in (("model_args", args), ("pretrained_cfg", config["pretrained_cfg"])):
+        if (found := fields.get("num_classes", classes)) != classes:
+            raise BundleError(f"{where}: num_classes is {classes}, and {found} in {place}")
+    if (found := args.get("readout", "cosine")) != readout["kind"]:
+        raise BundleError(f"{where}: the readout is {readout['kind']}, and {found} in model_args")
+    classifier = config["protozoo"]["prototypes"]["tensor"].rpartition(".")[0]
     with safe_open(folder / "model.safetensors", framework="numpy") as tensors:
-        of_weights = tensors.get_tensor(beside).item() if beside in tensors.keys() else temperature  # noqa: SIM118
-    for where, found in (("model_args", args.get("temperature", temperature)), ("model.safetensors", of_weights)):
+        names = set(tensors.keys())
+        beside = f"{classifier}.temperature"
+        of_weights = tensors.get_tensor(beside).item() if beside in names else temperature
+    for place, found in (("model_args", args.get("temperature", temperature)), ("model.safetensors", of_weights)):
         if not math.isclose(found, temperature, rel_tol=1e-6):  # the weights have it in float32
-            raise BundleError(f"{folder / 'config.json'}: the temperature is {temperature}, and {found} in {where}")
+            raise BundleError(f"{where}: the temperature is {temperature}, and {found} in {place}")
+    told = {readout["tensor"]} if readout["kind"] == "bayes" else set()
+    if (kept := names & {f"{classifier}.offsets"}) != told:
+        raise BundleError(
+            f"{where}: the readout is {readout['kind']} by {', '.join(told) or 'no offsets'}, and model.safetensors "
+            f"has {', '.join(kept) or 'no offsets'} beside the prototypes"
+        )
 
 
 def _onnx_rows(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
