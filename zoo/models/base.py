@@ -16,6 +16,8 @@ from zoo.models.heads import PrototypeClassifier, PrototypeHead
 # Arguments of a model that belong to its head, by the names that recipes and configurations give them.
 HEAD_ARGS = ("head", "embed_dim", "temperature", "prototypes", "readout", "classifier")
 
+_NO_PROTOTYPES = "this model has no prototypes: create it with num_classes > 0 and classifier='cosine' (the default)"
+
 
 def split_head_args(kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """A model's keyword arguments -> those of its head, and those of timm's class."""
@@ -56,12 +58,18 @@ class PrototypeModel(nn.Module):
         self.head = PrototypeHead(self.num_features, num_classes, kind=head, pool_type=pool_type, **kwargs)
         self.head_hidden_size = self.head.num_features
 
+    def __getattr__(self, name: str) -> Any:
+        # torch's own would say only that there is no such attribute, where a property raises AttributeError.
+        if name in self.__jit_unused_properties__:
+            raise AttributeError(_NO_PROTOTYPES)
+        return super().__getattr__(name)
+
     @property
     def prototypes(self) -> Tensor:
         """(K, d) unit rows, at least float32.
 
         Raises:
-            RuntimeError: the model has no prototype classifier (``num_classes=0``, or cross-entropy's linear one).
+            AttributeError: the model has no prototype classifier (``num_classes=0``, or cross-entropy's linear one).
         """
         return self._classifier().prototypes
 
@@ -94,9 +102,7 @@ class PrototypeModel(nn.Module):
 
     def _classifier(self) -> PrototypeClassifier:
         if not isinstance(self.head.fc, PrototypeClassifier):
-            raise RuntimeError(
-                "this model has no prototypes: create it with num_classes > 0 and classifier='cosine' (the default)"
-            )
+            raise AttributeError(_NO_PROTOTYPES)
         return self.head.fc
 
     def embed(self, x: Tensor) -> Tensor:
@@ -128,6 +134,8 @@ def timm_model(name: str, **kwargs: Any) -> PrototypeModel:
         TypeError: it is another model of timm.
     """
     model = timm.create_model(name, **kwargs)
+    if kwargs.get("features_only"):
+        raise TypeError(f"features_only gives feature maps and no prototypes: timm.create_model({name!r}, ...) has it")
     if not isinstance(model, PrototypeModel):
         raise TypeError(f"{name} is not a model of the zoo: `protozoo list` prints them")
     return model

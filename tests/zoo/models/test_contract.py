@@ -1,6 +1,7 @@
 """What every architecture of the zoo promises beyond timm's own suite (tests/timm_suite)."""
 
 import copy
+import inspect
 
 import pytest
 import timm
@@ -80,7 +81,8 @@ def test_a_new_classifier_has_prototypes_too(name, model):
     assert_unit(model.prototypes, 4)
     model.reset_classifier(0)
     assert_unit(model(pictures(name, 2)), 2)
-    with pytest.raises(RuntimeError, match="no prototypes"):
+    assert not hasattr(model, "prototypes")
+    with pytest.raises(AttributeError, match="this model has no prototypes: create it with num_classes > 0"):
         _ = model.prototypes
 
 
@@ -190,6 +192,16 @@ def test_the_compiler_takes_a_model_whole(name, depth):
     torch.testing.assert_close(logits, model(images))
     logits.sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("args", [{}, {"num_classes": 0}, {"classifier": "linear"}])
+@pytest.mark.parametrize("name", ["proto_resnet9_cifar", "proto_resnet20_cifar"], scope="function")
+@torch.no_grad()
+def test_a_model_can_be_scripted_with_prototypes_or_without(name, args):
+    model, images = create(name, **args).eval(), pictures(name, 2)
+    torch.testing.assert_close(torch.jit.script(model)(images), model(images))
+    assert {"embed", "forward"} <= {key for key, _ in inspect.getmembers(model)}
 
 
 @pytest.mark.parametrize(("name", "depth"), SHALLOW.items(), scope="function")
