@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import overload
 
@@ -12,12 +12,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from zoo.bundle import Bundle, find
 from zoo.errors import ProtozooError
 from zoo.loading import load_bundle
 from zoo.models.base import PrototypeModel
+from zoo.models.heads import unit
 from zoo.models.pixels import PixelModel
 
 ImageLike = str | os.PathLike[str] | Image.Image
@@ -76,7 +78,10 @@ class Classifier:
 
     @property
     def model(self) -> PrototypeModel:
-        """The torch model, in evaluation mode."""
+        """The torch model. What is changed in it, its prototypes too, holds for what is asked after that.
+
+        :meth:`predict` and :meth:`embed` put it into evaluation mode.
+        """
         return self._pixels.model
 
     @overload
@@ -96,14 +101,17 @@ class Classifier:
         Raises:
             ImageError: a file is missing or is not an image; it is named.
             TypeError: what is given is neither a path nor a PIL image.
-            ValueError: k < 1.
+            ValueError: k < 1, or the model has been given other classes than there are labels for.
         """
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         several = _is_list(images)
+        prototypes, offsets = self._classes()
         answers: list[list[Prediction]] = []
-        for _, cosines in self._run(images if several else [images]):  # type: ignore[arg-type, list-item]
-            logits = cosines / self.bundle.temperature + torch.from_numpy(self.bundle.offsets)
+        for embeddings in self._run(images if several else [images]):  # type: ignore[arg-type, list-item]
+            # Of unit rows a product rounds to as much as 1 + 1e-7, of which there is no angle.
+            cosines = F.linear(embeddings, prototypes).cpu().clamp(-1, 1)
+            logits = cosines / self.model.temperature + offsets
             probabilities = logits.softmax(1)
             best = logits.argsort(dim=1, descending=True, stable=True)[:, :k]
             for row, indices in enumerate(best.tolist()):
@@ -123,35 +131,56 @@ class Classifier:
             TypeError: what is given is neither a path nor a PIL image.
         """
         several = _is_list(images)
-        batches = [embeddings.numpy() for embeddings, _ in self._run(images if several else [images])]  # type: ignore[arg-type, list-item]
+        batches = [rows.cpu().numpy() for rows in self._run(images if several else [images])]  # type: ignore[arg-type, list-item]
         if not batches:
-            return np.empty((0, self.bundle.prototypes.shape[1]), np.float32)
+            return np.empty((0, self.model.head_hidden_size), np.float32)
         return np.concatenate(batches)
 
     @torch.inference_mode()
-    def _run(self, images: Sequence[ImageLike]) -> Iterator[tuple[Tensor, Tensor]]:
+    def _classes(self) -> tuple[Tensor, Tensor]:
+        """The model's prototypes, where it computes, and its offsets, on the CPU."""
+        prototypes = unit(self.model.prototypes)
+        if len(prototypes) != len(self.labels):
+            raise ValueError(
+                f"the model has {len(prototypes)} prototypes and the classifier {len(self.labels)} labels: give it "
+                "those of the new classes, classifier.labels = (...)"
+            )
+        return prototypes, self.model.offsets.cpu()
+
+    @torch.inference_mode()
+    def _run(self, images: Sequence[ImageLike]) -> Iterator[Tensor]:
+        # In training mode BatchNorm would compare the images of a batch, and remember them.
+        self.model.eval()
         # Shown on a terminal alone, and not for what takes a moment.
         with tqdm(total=len(images), unit="image", disable=True if len(images) < _LONG else None) as bar:
             for start in range(0, len(images), _BATCH):
                 pixels = np.stack([self._read(image) for image in images[start : start + _BATCH]])
-                embeddings, cosines, *_ = self._pixels(torch.from_numpy(pixels).to(self.device))
+                embeddings = self._pixels.embed(torch.from_numpy(pixels).to(self.device))
                 bar.update(len(pixels))
-                # Of unit rows a product rounds to as much as 1 + 1e-7, of which there is no angle.
-                yield embeddings.cpu(), cosines.cpu().clamp(-1, 1)
+                yield embeddings
 
     def _read(self, image: ImageLike) -> NDArray[np.uint8]:
         if isinstance(image, Image.Image):
             return self.bundle.preprocessing.pixels(image)
         if not isinstance(image, (str, os.PathLike)):
-            raise TypeError(
-                f"an image is a path or a PIL image, not of type {type(image).__name__}: PIL.Image.fromarray(array) "
-                "makes one of a uint8 array (H, W, 3), PIL.Image.open(io.BytesIO(data)) of a file's bytes"
-            )
+            raise _no_image(image)
         return self.bundle.preprocessing.read(image, os.fspath(image))
 
 
 def _is_list(images: object) -> bool:
     return isinstance(images, Sequence) and not isinstance(images, (str, bytes))
+
+
+def _no_image(given: object) -> TypeError:
+    kind, dtype = type(given).__name__, getattr(given, "dtype", None)
+    # Not the numbers of a picture, be they an array's or a tensor's, and not the bytes of a file.
+    several = isinstance(given, Iterable) if dtype is None else getattr(dtype, "kind", "") in ("O", "S", "U")
+    if several and not isinstance(given, (bytes, bytearray, memoryview)):
+        return TypeError(f"several images are a list, not of type {kind}: list(images) makes one")
+    return TypeError(
+        f"an image is a path or a PIL image, not of type {kind}: PIL.Image.fromarray(array) makes one of a uint8 array "
+        "(H, W, 3), PIL.Image.open(io.BytesIO(data)) of a file's bytes"
+    )
 
 
 def load(name_or_path: str | os.PathLike[str], device: str | torch.device | None = None) -> Classifier:

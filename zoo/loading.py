@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import inspect
+import os
 import warnings
 from typing import Any
 
@@ -13,6 +14,7 @@ from safetensors.torch import load_file
 
 from zoo.bundle import Bundle, BundleError, find, is_bundle, pretrained_models
 from zoo.errors import ProtozooError
+from zoo.files import is_there
 from zoo.models.architectures import architectures
 from zoo.models.base import PrototypeModel, for_classes, timm_model
 from zoo.plugins import plugin_architectures
@@ -30,13 +32,13 @@ def list_models(pattern: str = "*", pretrained: bool = False) -> list[str]:
     return fnmatch.filter(sorted(pretrained_models() if pretrained else _architectures()), pattern)
 
 
-def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> PrototypeModel:
+def create_model(name: str | os.PathLike[str], pretrained: bool = False, **kwargs: Any) -> PrototypeModel:
     """Create a model of the zoo.
 
     Args:
         name: an architecture (random weights), ``architecture.tag`` with ``pretrained=True``, or a bundle (always with
             its weights): ``hf-hub:owner/name[@revision]``, ``local-dir:path`` or a folder. A name of the zoo is never
-            taken for a folder that happens to be called alike.
+            taken for a folder that happens to be called alike; a ``Path`` always is one.
         pretrained: load weights; an architecture without a tag then means its default one, as in timm.
         kwargs: for the model, as in ``timm.create_model``. Another ``num_classes`` than the weights' gives new
             prototypes, with a warning: random and learned, or those of a geometry where ``prototypes="fixed"`` asks for
@@ -45,10 +47,12 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> Prototyp
 
     Raises:
         ProtozooError: an unknown name (the message offers the nearest), a tag without ``pretrained=True``, or kwargs
-            that the weights do not fit.
+            that the weights do not fit; a ``checkpoint_path`` that may be a pickle, which only timm opens.
         BundleError: the weights are missing, damaged, or not those that the configuration names, or they lie on the Hub
             and cannot be had from there.
     """
+    if isinstance(name, os.PathLike):
+        return load_bundle(Bundle.open(find(name)), **kwargs)
     architecture = name.split(".", maxsplit=1)[0]
     if architecture not in _architectures():
         if is_bundle(name):
@@ -62,7 +66,21 @@ def create_model(name: str, pretrained: bool = False, **kwargs: Any) -> Prototyp
         raise ProtozooError(
             f"{name!r} names weights: pass pretrained=True to load them, or ask for {architecture!r} for random ones"
         )
+    if (checkpoint := kwargs.get("checkpoint_path")) is not None:
+        _check_checkpoint(os.fspath(checkpoint))
     return timm_model(architecture, pretrained=False, **kwargs)
+
+
+def _check_checkpoint(path: str) -> None:
+    """Whether timm would read a file by safetensors, which by timm's own rule its name alone decides."""
+    if not path.endswith(".safetensors"):
+        raise ProtozooError(
+            f"checkpoint_path={path!r} may be a pickle, which can run anything: of one that you trust, "
+            "safetensors.torch.save_file(torch.load(path, weights_only=True), 'weights.safetensors') makes a file that "
+            "is taken"
+        )
+    if not is_there(path):
+        raise ProtozooError(f"checkpoint_path={path!r}: no such file")
 
 
 def _architectures() -> tuple[str, ...]:

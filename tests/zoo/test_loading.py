@@ -83,13 +83,18 @@ def test_an_unknown_name_offers_the_nearest():
     with pytest.raises(ProtozooError, match=r"did you mean .*proto_resnet18_cifar"):
         zoo.create_model("proto_resnet18_cifr")
     with pytest.raises(BundleError, match="did you mean"):
+        zoo.load("proto_resnet20_cifar.nonl_cifar100")
+    with pytest.raises(BundleError, match="'' is neither a folder nor"):
+        zoo.load("")
+    with pytest.raises(BundleError, match="did you mean"):
         zoo.create_model("proto_resnet20_cifar.nonl_cifar100", pretrained=True)
 
 
 def test_a_folder_is_loaded_with_its_weights(digits_bundle, monkeypatch):
     monkeypatch.chdir(digits_bundle.path.parent)
-    model = zoo.create_model(digits_bundle.path.name)
-    assert np.array_equal(model.head.fc.weight.detach().numpy(), digits_bundle.prototypes)
+    for folder in (digits_bundle.path.name, digits_bundle.path):
+        model = zoo.create_model(folder)
+        assert np.array_equal(model.head.fc.weight.detach().numpy(), digits_bundle.prototypes)
 
 
 def test_another_number_of_classes_makes_new_prototypes_loudly():
@@ -269,6 +274,19 @@ def test_what_is_neither_a_path_nor_a_picture_is_told_how_to_become_one(classifi
             getattr(classifier, asked)(given)
 
 
+@pytest.mark.parametrize(
+    ("given", "kind"), [(np.array(["a.png", "b.png"]), "ndarray"), ((name for name in ["a.png"]), "generator")]
+)
+def test_what_holds_images_is_told_to_become_a_list(classifier, given, kind):
+    with pytest.raises(TypeError, match=rf"several images are a list, not of type {kind}: list\(images\) makes one"):
+        classifier.predict(given)
+
+
+def test_a_picture_without_pixels_is_no_image(classifier):
+    with pytest.raises(ImageError, match="0 x 5 pixels"):
+        classifier.predict(Image.new("RGB", (0, 5)))
+
+
 def test_k_and_device_are_checked(classifier):
     with pytest.raises(ValueError, match="at least 1"):
         classifier.predict(picture(), k=0)
@@ -304,8 +322,50 @@ def test_other_weights_than_the_bundles_are_refused():
         zoo.create_model(NAME, pretrained=True, checkpoint_path="weights.pth")
 
 
+def test_a_checkpoint_that_may_be_a_pickle_is_not_opened(tmp_path):
+    state = zoo.create_model("proto_resnet20_cifar", num_classes=10).state_dict()
+    torch.save(state, tmp_path / "weights.pth")
+    save_file(state, tmp_path / "weights.safetensors")
+    for name in ("weights.pth", str(tmp_path / "weights.pth"), tmp_path / "weights.safetensors.bin"):
+        with pytest.raises(ProtozooError, match=r"may be a pickle.*safetensors\.torch\.save_file"):
+            zoo.create_model("proto_resnet20_cifar", num_classes=10, checkpoint_path=name)
+    with pytest.raises(ProtozooError, match="no such file"):
+        zoo.create_model("proto_resnet20_cifar", checkpoint_path=tmp_path / "nothing.safetensors")
+    path = tmp_path / "weights.safetensors"
+    model = zoo.create_model("proto_resnet20_cifar", num_classes=10, checkpoint_path=path)
+    assert torch.equal(model.prototypes, torch.nn.functional.normalize(state["head.fc.weight"], dim=1))
+
+
+def test_features_are_timms_to_give():
+    with pytest.raises(TypeError, match=r"feature maps and no prototypes: timm\.create_model\('proto_resnet20_cifar'"):
+        zoo.create_model("proto_resnet20_cifar", features_only=True)
+
+
 def test_a_cosine_has_an_angle(digits_bundle, monkeypatch):
+    model = (classifier := zoo.load(digits_bundle.path)).model
+    monkeypatch.setattr(model, "embed", lambda pixels: model.prototypes[:1] * (1 + 4e-7))
+    assert max(prediction.cosine for prediction in classifier.predict(picture(), k=10)) == 1.0
+
+
+def test_a_classifier_answers_by_what_its_model_has_become(digits_bundle):
     classifier = zoo.load(digits_bundle.path)
-    rounded = torch.full((1, 10), 1 + 2e-7)
-    monkeypatch.setattr(classifier, "_pixels", lambda pixels: (torch.ones(1, 64), rounded))
-    assert {prediction.cosine for prediction in classifier.predict(picture(), k=10)} == {1.0}
+    before = classifier.predict(picture(), k=10)
+    classifier.model.set_prototypes(classifier.model.prototypes.detach().roll(1, 0))
+    moved = classifier.predict(picture(), k=10)
+    assert [p.index for p in moved] == [(p.index + 1) % 10 for p in before]
+    classifier.model.set_offsets(torch.arange(10.0) * 100)
+    assert classifier.predict(picture(), k=1)[0].index == 9
+    classifier.model.reset_classifier(3)
+    with pytest.raises(ValueError, match="3 prototypes and the classifier 10 labels: give it those"):
+        classifier.predict(picture())
+    classifier.labels = ("a", "b", "c")
+    assert len(classifier.predict(picture())) == 3
+    assert classifier.embed([]).shape == (0, 64)
+
+
+def test_a_model_that_is_left_in_training_answers_as_in_evaluation_and_remembers_nothing(digits_bundle):
+    classifier = zoo.load(digits_bundle.path)
+    embeddings, statistics = classifier.embed(picture()), classifier.model.bn1.running_mean.clone()
+    classifier.model.train()
+    assert np.array_equal(classifier.embed(picture()), embeddings)
+    assert torch.equal(classifier.model.bn1.running_mean, statistics)

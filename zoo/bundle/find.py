@@ -55,7 +55,7 @@ def is_bundle(name: str) -> bool:
 
 
 def _is_folder(word: str) -> bool:
-    return is_there(word) and Path(word).expanduser().is_dir()
+    return word != "" and is_there(word) and Path(word).expanduser().is_dir()
 
 
 def _default_tag(architecture: str, models: Mapping[str, Pretrained]) -> Pretrained | None:

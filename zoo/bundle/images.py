@@ -127,9 +127,15 @@ class Preprocessing:
         }
 
     def pixels(self, image: Image.Image) -> NDArray[np.uint8]:
-        """Resize and crop a picture of any mode and size to the model's input, uint8 (size, size, 3), RGB."""
-        image = to_rgb(image)
+        """Resize and crop a picture of any mode and size to the model's input, uint8 (size, size, 3), RGB.
+
+        Raises:
+            ImageError: it has no pixels.
+        """
         width, height = image.size
+        if not (width and height):
+            raise ImageError(f"an image of {width} x {height} pixels shows nothing: leave it out")
+        image = to_rgb(image)
         # timm: the shorter side becomes floor(size / crop_pct), the longer one int(short * long / short).
         target = int(self.size / self.crop_pct)
         if width <= height:

@@ -37,10 +37,14 @@ class PixelModel(nn.Module):
         self.temperature = model.temperature
         self.bayes = model.head.readout == "bayes"
 
+    def embed(self, images: Tensor) -> Tensor:
+        """uint8 (N, H, W, 3) -> float32 (N, d) unit embeddings."""
+        pixels = (images.float() / 255 - self.mean) / self.std
+        return self.model.embed(pixels.permute(0, 3, 1, 2))
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Embed and compare with every prototype."""
-        pixels = (images.float() / 255 - self.mean) / self.std
-        embeddings = self.model.embed(pixels.permute(0, 3, 1, 2))
+        embeddings = self.embed(images)
         cosines = F.linear(embeddings, self.prototypes)
         if self.bayes:
             return embeddings, cosines, cosines / self.temperature + self.offsets
