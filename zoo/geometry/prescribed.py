@@ -95,7 +95,7 @@ def wide_margin_simplex(
     Raises:
         ValueError: classes that are repeated, out of range, none or all but one; d < K - 1; a out of its range.
     """
-    chosen = torch.zeros(num_classes, dtype=torch.bool)
+    chosen = torch.zeros(num_classes, dtype=torch.bool, device="cpu")
     if not all(0 <= label < num_classes for label in classes) or len(set(classes)) != len(classes):
         raise ValueError(f"classes must be different numbers from 0 to {num_classes - 1}, not {list(classes)}")
     chosen[list(classes)] = True
@@ -110,6 +110,6 @@ def wide_margin_simplex(
         raise ValueError(f"the cosine among the other classes must lie in [-1/{num_classes - 1}, 1), not be {cosine}")
     others = 1 + (m - 1) * cosine
     margin = ((n - 1) * others - math.sqrt(((n - 1) * others) ** 2 + 4 * m * n * others)) / (2 * m * n)
-    cosines = torch.full((num_classes, num_classes), margin, dtype=torch.float64)
+    cosines = torch.full((num_classes, num_classes), margin, dtype=torch.float64, device="cpu")
     cosines[torch.outer(~chosen, ~chosen)] = cosine
     return from_cosines(cosines.fill_diagonal_(1), dim, generator=generator)

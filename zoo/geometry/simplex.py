@@ -73,7 +73,7 @@ def simplex_sum(num_classes: int, dim: int, *, generator: torch.Generator | None
 
 def _vertices(count: int) -> Tensor:
     """(n, n - 1) float64: by the Helmert basis, which unlike the projection of the identity needs no n dimensions."""
-    vertices = torch.zeros(count, count - 1, dtype=torch.float64)
+    vertices = torch.zeros(count, count - 1, dtype=torch.float64, device="cpu")
     for column in range(count - 1):
         length = math.sqrt((column + 1) * (column + 2))
         vertices[: column + 1, column] = 1 / length

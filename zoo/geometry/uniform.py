@@ -117,6 +117,7 @@ def _cosines(points: Tensor) -> Tensor:
     return (unit @ unit.T).masked_fill(own, -torch.inf)
 
 
+@torch.inference_mode(False)
 @torch.enable_grad()
 def _minimise(objective: Callable[[Tensor], Tensor], points: Tensor, *, steps: int) -> Tensor:
     """Unit rows at a local minimum of an objective that only depends on the rows' directions, or near it."""
@@ -142,5 +143,5 @@ def _minimise(objective: Callable[[Tensor], Tensor], points: Tensor, *, steps: i
 
 
 def _polygon(count: int) -> Tensor:
-    angles = 2 * math.pi / count * torch.arange(count, dtype=torch.float64)
+    angles = 2 * math.pi / count * torch.arange(count, dtype=torch.float64, device="cpu")
     return torch.stack([angles.cos(), angles.sin()], dim=1)

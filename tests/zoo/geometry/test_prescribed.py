@@ -118,3 +118,9 @@ def test_wide_margins_of_no_extra_cost_are_the_simplex() -> None:
 def test_margins_that_cannot_be_are_refused(dim: int, chosen: list[int], cosine: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         wide_margin_simplex(10, dim, chosen, cosine=cosine)
+
+
+def test_prototypes_with_wider_margins_are_on_the_cpu_whatever_device_is_the_default() -> None:
+    with torch.device("meta"):
+        found = wide_margin_simplex(5, 4, [1], generator=seeded())
+    assert torch.equal(found, wide_margin_simplex(5, 4, [1], generator=seeded()))

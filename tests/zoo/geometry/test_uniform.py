@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -91,11 +92,19 @@ def test_prototypes_follow_the_generator_alone(objective: str, dim: int, num_cla
     assert not torch.allclose(first, other, atol=0.1)
 
 
-def test_prototypes_are_found_where_gradients_are_off() -> None:
-    with torch.no_grad():
+@pytest.mark.parametrize("off", [torch.no_grad, torch.inference_mode])
+def test_prototypes_are_found_where_gradients_are_off(off: Any) -> None:
+    with off():
         without = equidistributed(9, 4, generator=seeded())
     assert torch.equal(without, equidistributed(9, 4, generator=seeded()))
     assert not without.requires_grad
+
+
+@pytest.mark.parametrize(("num_classes", "dim"), [(3, 4), (6, 4), (7, 2), (9, 4)])
+def test_prototypes_are_on_the_cpu_whatever_device_is_the_default(num_classes: int, dim: int) -> None:
+    with torch.device("meta"):
+        found = equidistributed(num_classes, dim, generator=seeded())
+    assert torch.equal(found, equidistributed(num_classes, dim, generator=seeded()))
 
 
 @pytest.mark.parametrize("t", [2.0, 0.5])
