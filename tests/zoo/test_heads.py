@@ -104,6 +104,21 @@ def test_a_new_classifier_keeps_type_temperature_mode_and_projection():
     assert not head.fc.training
 
 
+def test_another_pooling_keeps_a_projection_that_fits():
+    head = PrototypeHead(8, 5, embed_dim=6)
+    projection = head.projection
+    head.reset(5, "max")
+    assert head.projection is projection
+    torch.testing.assert_close(head(features(), pre_logits=True), unit(projection(features().amax((2, 3)))))
+    head.reset(5, "catavgmax")
+    assert head.projection.in_features == 16
+    assert head(features()).shape == (6, 5)
+    head.reset(0, "")
+    assert head(features()).shape == (6, 8, 4, 4)
+    head.reset(5, "avg", in_features=4)
+    assert head(features(channels=4)).shape == (6, 5)
+
+
 def test_without_classifier_the_head_returns_unit_embeddings():
     head = PrototypeHead(8, 0, embed_dim=6)
     torch.testing.assert_close(head(features()), head(features(), pre_logits=True))

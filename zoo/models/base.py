@@ -120,7 +120,10 @@ class PrototypeModel(nn.Module):
         return "head.fc" if name_only else self.head.fc
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
-        """Give the model new prototypes for ``num_classes`` classes (0: none); None keeps the pooling."""
+        """Give the model new prototypes for ``num_classes`` classes (0: none); None keeps the pooling.
+
+        The projection before them is drawn anew only where the pooled features are more or fewer than they were.
+        """
         self.num_classes = num_classes
         # A head of buffers alone has no parameter to read device and dtype from: the model has.
         self.head.reset(num_classes, global_pool, in_features=self.num_features, **get_device_dtype(self))

@@ -235,18 +235,21 @@ class PrototypeHead(nn.Module):
         self.cosine = classifier == "cosine"
         self.input_fmt = input_fmt
         self.drop = nn.Dropout(drop_rate)
-        self._build_projection(pool_type, device=device, dtype=dtype)
+        self._build_pooling(pool_type)
+        self._build_projection(device=device, dtype=dtype)
         self._build_classifier(num_classes, device=device, dtype=dtype)
 
-    def _build_projection(self, pool_type: str, **dd: Any) -> None:
+    def _build_pooling(self, pool_type: str) -> None:
         self.global_pool = SelectAdaptivePool2d(pool_type=pool_type, flatten=bool(pool_type), input_fmt=self.input_fmt)
         self.pooled = bool(pool_type)
-        pooled = self.in_features * self.global_pool.feat_mult()
-        self.num_features = pooled
+        self.pooled_features = self.in_features * self.global_pool.feat_mult()
+
+    def _build_projection(self, **dd: Any) -> None:
+        self.num_features = self.pooled_features
         self.projection: nn.Module = nn.Identity()
-        if pool_type:
-            self.num_features = self.embed_dim or pooled
-            self.projection = _projection(self.kind, pooled, self.num_features, **dd)
+        if self.pooled:
+            self.num_features = self.embed_dim or self.pooled_features
+            self.projection = _projection(self.kind, self.pooled_features, self.num_features, **dd)
 
     def _build_classifier(self, num_classes: int, **dd: Any) -> None:
         if num_classes <= 0:
@@ -273,14 +276,18 @@ class PrototypeHead(nn.Module):
         device: Any = None,
         dtype: Any = None,
     ) -> None:
-        """Draw a new classifier; another pooling or width also redraws the projection, whose input they change."""
+        """Draw a new classifier.
+
+        The projection stays while what it takes in does. It is drawn anew where the pooled features become more or
+        fewer ("catavgmax", another ``in_features``), and where there was no pooling.
+        """
         if isinstance(self.fc, PrototypeClassifier) and not self.fc.temperature.is_meta:
             self.initial_temperature = float(self.fc.temperature)
-        before = self.global_pool.pool_type, self.in_features
-        after = before[0] if pool_type is None else pool_type, in_features or before[1]
-        if after != before:
-            self.in_features = after[1]
-            self._build_projection(after[0], device=device, dtype=dtype)
+        before = self.pooled, self.pooled_features
+        self.in_features = in_features or self.in_features
+        self._build_pooling(self.global_pool.pool_type if pool_type is None else pool_type)
+        if (self.pooled, self.pooled_features) != before:
+            self._build_projection(device=device, dtype=dtype)
         self._build_classifier(num_classes, device=device, dtype=dtype)
         self.train(self.training)
 
