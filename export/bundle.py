@@ -145,7 +145,7 @@ def _subject(evaluation: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _load_run(path: Path) -> FinishedRun:
     run = open_run(path)
-    if run.record["model_args"]["classifier"] != "cosine":
+    if not run.model.head.cosine:
         raise ProtozooError(
             f"{path} was trained with {run.record['objective']}, whose linear classifier has no prototypes to serve: "
             "train normface, ntce or nonl, or take the class means of its features for prototypes by "

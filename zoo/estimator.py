@@ -11,6 +11,8 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+_TEXTS = ("O", "S", "U")  # NumPy's kinds
+
 
 class NearestPrototype(ClassifierMixin, BaseEstimator):
     r"""The class whose prototype has the largest cosine with an embedding; prototypes are unit class means.
@@ -70,25 +72,25 @@ class NearestPrototype(ClassifierMixin, BaseEstimator):
         until they do. It is not needed.
 
         Raises:
-            ValueError: as :meth:`fit`.
+            ValueError: as :meth:`fit`, or labels that are numbers where those before were texts, or the reverse.
         """
         if not self.temperature > 0:
             raise ValueError(f"temperature must be positive, not {self.temperature}")
         first = not hasattr(self, "sums_")
         rows, labels = validate_data(self, X, y, reset=first, dtype=np.float64)
         check_classification_targets(labels)
+        added = _joined(np.unique(labels), () if classes is None else classes)
         if first:
             self.classes_, self.sums_ = np.empty(0, labels.dtype), np.zeros((0, rows.shape[1]))
             self.counts_ = np.zeros(0, np.int64)
-        self._grow(np.unique(labels) if classes is None else np.union1d(np.asarray(classes), labels))
+        self._grow(_joined(self.classes_, added))
         index = np.searchsorted(self.classes_, labels)
         np.add.at(self.sums_, index, normalize(rows))
         np.add.at(self.counts_, index, 1)
         self.prototypes_ = normalize(self.sums_)
         return self
 
-    def _grow(self, labels: NDArray[Any]) -> None:
-        known = np.union1d(self.classes_, labels)
+    def _grow(self, known: NDArray[Any]) -> None:
         sums, counts = np.zeros((len(known), self.sums_.shape[1])), np.zeros(len(known), np.int64)
         places = np.searchsorted(known, self.classes_)
         sums[places], counts[places] = self.sums_, self.counts_
@@ -121,3 +123,14 @@ class NearestPrototype(ClassifierMixin, BaseEstimator):
 
     def _seen_only(self, cosines: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.where(self.counts_ > 0, cosines, -np.inf)
+
+
+def _joined(labels: NDArray[Any], others: ArrayLike) -> NDArray[Any]:
+    """All labels, sorted; NumPy would make texts of numbers beside texts."""
+    more = np.asarray(others)
+    if len(labels) and len(more) and (labels.dtype.kind in _TEXTS) != (more.dtype.kind in _TEXTS):
+        raise ValueError(
+            f"labels are all numbers or all texts: {labels[0]!r} and {more[0]!r} came together, fit anew with one kind"
+        )
+    joined: NDArray[Any] = np.union1d(labels, more) if len(more) else labels
+    return joined

@@ -150,6 +150,15 @@ def test_a_run_without_prototypes_is_refused(digits_run, tmp_path):
         export_run(run, tmp_path / "out")
 
 
+def test_a_run_that_names_no_classifier_has_the_default(digits_run, tmp_path):
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    result = json.loads((run / "result.json").read_text())
+    del result["model_args"]["classifier"]
+    (run / "result.json").write_text(json.dumps(result))
+    bundle = export_run(run, tmp_path / "out")
+    assert "classifier" not in bundle.config["model_args"]
+
+
 def test_golden_images_are_the_same_everywhere():
     images = golden_images(8)
     assert images.shape == (8, 8, 8, 3)

@@ -40,6 +40,15 @@ def test_an_untouched_bundle_opens_and_its_sums_are_in_sha256sums_format(bundle)
         assert hashlib.sha256((bundle.path / name).read_bytes()).hexdigest() == digest
 
 
+def test_bundles_of_the_same_files_are_equal_and_print_without_them(bundle, tmp_path):
+    opened, other = Bundle.open(bundle.path), make_tiny_bundle(tmp_path / "other", seed=1)
+    assert opened == bundle != other
+    assert {opened, bundle, other} == {bundle, other}
+    assert repr(bundle) == f"Bundle(path={bundle.path!r})"
+    edit_config(bundle.path, lambda config: config["protozoo"].update(objective="scl"))
+    assert Bundle.open(bundle.path) != bundle
+
+
 @pytest.mark.parametrize("position", [0.0, 0.3, 0.5, 0.8, 1.0])
 @pytest.mark.parametrize("name", ALL_FILES)
 def test_one_changed_byte_in_any_file_is_refused_by_name(bundle, name, position):

@@ -74,6 +74,15 @@ def test_probabilities_are_the_softmax_of_cosines_over_the_temperature(embedding
         NearestPrototype(temperature=0).fit(rows, labels)
 
 
+def test_numbers_do_not_become_texts_where_texts_follow() -> None:
+    found = NearestPrototype().fit(np.eye(2), [0, 1])
+    with pytest.raises(ValueError, match="labels are all numbers or all texts"):
+        found.partial_fit([[1.0, 1.0]], ["ant"])
+    assert found.predict([[1.0, 0.0]]).tolist() == [0]
+    with pytest.raises(ValueError, match="all numbers or all texts"):
+        NearestPrototype().partial_fit(np.eye(2), ["ant", "bee"], classes=[0, 1])
+
+
 def test_a_class_that_is_announced_is_no_answer_before_it_comes() -> None:
     found = NearestPrototype().partial_fit([[1.0, 0]], ["ant"], classes=["ant", "bee"])
     assert found.predict([[-1.0, 0]]).tolist() == ["ant"]

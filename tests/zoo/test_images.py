@@ -1,3 +1,4 @@
+import math
 import struct
 
 import numpy as np
@@ -70,7 +71,14 @@ def test_any_mode_becomes_three_channels(mode):
         {"crop_mode": "squash"},
         {"interpolation": "magic"},
         {"std": (0.1, 0.0, 0.1)},
+        {"std": (0.1, math.inf, 0.1)},
+        {"std": (0.1, math.nan, 0.1)},
+        {"mean": (math.nan, 0.5, 0.5)},
+        {"mean": "555"},
         {"crop_pct": 0},
+        {"crop_pct": 1e-9},
+        {"crop_pct": math.nan},
+        {"crop_pct": "0.9"},
         {"mean": None},
     ],
 )

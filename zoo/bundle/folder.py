@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ FILES = ("README.md", "config.json", "golden.safetensors", "model.onnx", "model.
 _UNIT_TOLERANCE = 1e-4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Golden:
     """Inputs with the outputs that the exported model gave for them.
 
@@ -65,6 +65,8 @@ def _refuse_other_format(folder: Path) -> None:
 class Bundle:
     """A bundle whose files were compared with their digests. Make one with :meth:`open`.
 
+    Two are equal that have the same files in the same folder.
+
     Attributes:
         path: the folder.
         config: the whole ``config.json``: timm's schema and the key ``protozoo``.
@@ -75,11 +77,11 @@ class Bundle:
     """
 
     path: Path
-    config: Mapping[str, Any]
-    sha256: Mapping[str, str]
-    preprocessing: Preprocessing
-    prototypes: NDArray[np.float32]
-    offsets: NDArray[np.float32]
+    config: Mapping[str, Any] = field(repr=False, compare=False)
+    sha256: Mapping[str, str] = field(repr=False, hash=False)
+    preprocessing: Preprocessing = field(repr=False, compare=False)
+    prototypes: NDArray[np.float32] = field(repr=False, compare=False)
+    offsets: NDArray[np.float32] = field(repr=False, compare=False)
 
     @classmethod
     def open(cls, path: str | Path) -> Bundle:

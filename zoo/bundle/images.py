@@ -7,6 +7,7 @@ evaluate, and a service that does would be another model than the one that was m
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -73,6 +74,17 @@ def open_rgb(file: str | os.PathLike[str] | IO[bytes], name: str) -> Image.Image
         raise ImageError(f"{name} cannot be read as an image ({error}): mend or remove it") from error
 
 
+SMALLEST_CROP = 0.1
+"""Share of the resized shorter side: of any image its inverse times the model's input has to be held in memory."""
+
+
+def _number(value: Any) -> float:
+    """A finite number; text, of which float() would make one, is not."""
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise ValueError(f"{value!r} is not a finite number")
+    return float(value)
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """How an image becomes the input of a model: resize the shorter side, crop the centre, normalise.
@@ -101,8 +113,8 @@ class Preprocessing:
             channels, height, width = cfg["input_size"]
             interpolation = str(cfg["interpolation"])
             crop_mode = cfg.get("crop_mode", "center")
-            mean, std = tuple(map(float, cfg["mean"])), tuple(map(float, cfg["std"]))
-            crop_pct = float(cfg["crop_pct"])
+            mean, std = tuple(map(_number, cfg["mean"])), tuple(map(_number, cfg["std"]))
+            crop_pct = _number(cfg["crop_pct"])
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(f"config.json: pretrained_cfg is incomplete or malformed ({error!r})") from error
         if channels != 3 or height != width or crop_mode != "center" or interpolation not in _INTERPOLATIONS:
@@ -111,8 +123,10 @@ class Preprocessing:
                 f"interpolation of {', '.join(_INTERPOLATIONS)}; it has input_size {cfg['input_size']}, crop_mode "
                 f"{crop_mode!r}, interpolation {interpolation!r}"
             )
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not 0 < crop_pct <= 1:
-            raise BundleError("config.json: pretrained_cfg needs 3 means, 3 positive stds and a crop_pct in (0, 1]")
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0 or not SMALLEST_CROP <= crop_pct <= 1:
+            raise BundleError(
+                f"config.json: pretrained_cfg needs 3 means, 3 positive stds and a crop_pct in [{SMALLEST_CROP}, 1]"
+            )
         return cls(int(height), crop_pct, interpolation, mean, std)
 
     def as_pretrained_cfg(self) -> dict[str, Any]:
