@@ -129,8 +129,7 @@ def _joined(labels: NDArray[Any], others: ArrayLike) -> NDArray[Any]:
     """All labels, sorted; NumPy would make texts of numbers beside texts."""
     more = np.asarray(others)
     if len(labels) and len(more) and (labels.dtype.kind in _TEXTS) != (more.dtype.kind in _TEXTS):
-        raise ValueError(
-            f"labels are all numbers or all texts: {labels[0]!r} and {more[0]!r} came together, fit anew with one kind"
-        )
+        one, other = labels.tolist()[0], more.tolist()[0]
+        raise ValueError(f"labels are all numbers or all texts, not {one!r} and {other!r}: fit anew with one kind")
     joined: NDArray[Any] = np.union1d(labels, more) if len(more) else labels
     return joined

@@ -76,7 +76,7 @@ def test_probabilities_are_the_softmax_of_cosines_over_the_temperature(embedding
 
 def test_numbers_do_not_become_texts_where_texts_follow() -> None:
     found = NearestPrototype().fit(np.eye(2), [0, 1])
-    with pytest.raises(ValueError, match="labels are all numbers or all texts"):
+    with pytest.raises(ValueError, match="labels are all numbers or all texts, not 0 and 'ant'"):
         found.partial_fit([[1.0, 1.0]], ["ant"])
     assert found.predict([[1.0, 0.0]]).tolist() == [0]
     with pytest.raises(ValueError, match="all numbers or all texts"):
