@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +40,7 @@ def image_folder(folder: Path) -> Source:
     """The source that a folder in ImageFolder's layout is: <split>/<class>/<any depth>/<file>.
 
     A folder without splits, <class>/<any depth>/<file>, has a fifth of each class held out as its test split: always
-    the same images.
+    the same images, by their names. An image more or less moves at most one other into the fifth or out of it.
 
     Raises:
         DataError: it has not that layout, or classes without training images.
@@ -48,6 +50,11 @@ def image_folder(folder: Path) -> Source:
     # A class of any name may be called train.
     if test is None and not (train.is_dir() and class_folders(train)):
         return _split_by_us(folder)
+    if test is not None and not train.is_dir() and not class_folders(test):
+        raise DataError(
+            f"{test} is called as a test split is, and has no folders of classes: if it is a class, give it another "
+            "name; if it is the test split, put its images into <class>/ and add train/<class>/ beside it"
+        )
     if not train.is_dir() or test is None:
         raise DataError(
             f"{folder} has {'no train/<class>/' if test else 'a train folder, but no val/<class>/ or test/<class>/'} "
@@ -86,17 +93,28 @@ def _split_by_us(folder: Path) -> Source:
             "and val/<class>/ or test/<class>/, with images of at least two classes"
             + "".join(f"; {notice}" for notice in files.notices())
         )
-    generator = np.random.default_rng(0)
     train: list[tuple[str, int]] = []
     test: list[tuple[str, int]] = []
     for label, (name, paths) in enumerate(images.items()):
         if len(paths) < 2:
             raise DataError(f"{folder / name} must hold at least two images: one is held out to test on")
-        held_out = set(generator.permutation(len(paths))[: max(len(paths) // 5, 1)].tolist())
-        for index, path in enumerate(paths):
-            (test if index in held_out else train).append((path, label))
+        held_out = _fifth(paths, folder)
+        for path in paths:
+            (test if path in held_out else train).append((path, label))
     name = f"{folder.resolve().name}, a fifth held out"
     return Source(name, "not stated", tuple(images), _labelled(train), _labelled(test), files.notices())
+
+
+def _fifth(paths: list[str], folder: Path) -> set[str]:
+    """Which of a class's images to test on: those whose names have the smallest digests.
+
+    Drawn from a list, all would be others after a change of one file, and a model would be tested on what it has seen.
+    """
+
+    def digest(path: str) -> bytes:
+        return sha256(os.fsencode(Path(path).relative_to(folder).as_posix())).digest()
+
+    return set(sorted(paths, key=digest)[: max(len(paths) // 5, 1)])
 
 
 class _Files:

@@ -92,6 +92,37 @@ def test_a_folder_without_splits_always_holds_the_same_fifth_of_each_class_out(
     assert np.array_equal(data.test.images, again.test.images)  # type: ignore[union-attr]
 
 
+def test_an_image_more_or_less_moves_at_most_one_other_out_of_the_held_out_fifth_or_into_it(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    whole = make_folder(tmp_path / "whole", train_images=10, test_images=1) / "train"
+
+    def tested() -> set[bytes]:
+        return {image.tobytes() for image in load_data(str(whole), preprocessing).test.images}  # type: ignore[union-attr]
+
+    before = tested()
+    for path in sorted((whole / "blue").iterdir()):
+        content, image = path.read_bytes(), np.asarray(Image.open(path)).tobytes()
+        path.unlink()
+        after = tested()
+        assert len(after) == 5  # of nine of the class one alone
+        assert after < before if image not in before else after == before - {image}
+        path.write_bytes(content)
+    assert tested() == before
+    shutil.copytree(whole, tmp_path / "elsewhere")
+    whole = tmp_path / "elsewhere"
+    assert tested() == before
+
+
+def test_a_class_that_is_called_as_a_test_split_is_told_what_to_do(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
+) -> None:
+    folder = make_folder(tmp_path / "all", train_images=5, test_images=1) / "train"
+    (folder / "blue").rename(folder / "test")
+    with pytest.raises(DataError, match=r"train/test is called as a test split is, .*: if it is a class, give it anot"):
+        load_data(str(folder), preprocessing)
+
+
 def test_a_folder_without_splits_needs_two_classes_of_two_images(
     make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing
 ) -> None:
