@@ -38,7 +38,7 @@ def draw(recipe: Recipe, count: int, generator: np.random.Generator) -> Draws:
     draws: Draws = {}
     if recipe.augmentation in ("crop", "crop_flip"):
         draws["shift"] = generator.integers(0, 2 * recipe.crop_padding + 1, (count, 2))
-    if recipe.augmentation in ("resized_crop", "contrastive"):
+    if recipe.resizes_crops:
         draws["share"] = generator.uniform(*recipe.crop_scale, (count, _ATTEMPTS))
         draws["aspect"] = np.exp(generator.uniform(np.log(ASPECTS[0]), np.log(ASPECTS[1]), (count, _ATTEMPTS)))
         draws["place"] = generator.random((count, 2))

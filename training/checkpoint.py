@@ -55,6 +55,11 @@ class Checkpoints:
     def __init__(self, folder: Path, *, keep: int = 2) -> None:
         self.folder, self.keep = folder, keep
 
+    @property
+    def empty(self) -> bool:
+        """Whether there is none."""
+        return not self._newest_first()
+
     def save(self, state: State, progress: Progress, *, steps_per_epoch: int) -> None:
         """Write everything that a resumption needs; a kill leaves the former checkpoints or this one too.
 

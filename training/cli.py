@@ -91,6 +91,8 @@ def train(
     options = {name: value for name, value in overrides.items() if value is not None}
     if running.foreign not in (None, "patches"):
         options["foreign"] = running.foreign
+    if running.storage != "auto":
+        options["storage"] = running.storage
     if name is not None:
         options["name"] = name
     command = recorded("train", recipe, data, "RUN", options)

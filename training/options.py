@@ -1,4 +1,4 @@
-"""How to run a training: nothing here changes its weights, so none of it is part of a recipe."""
+"""How to run a training: no part of a recipe, whose weights depend on none of it but for what storage says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from training.workers import default_workers
 
 @dataclass(frozen=True)
 class Options:
-    """What a resumption may change.
+    """What a resumption may change, but for the storage of images whose crops are resized.
 
     Attributes:
         checkpoint_steps: steps of an epoch between two checkpoints; None: by time alone.
@@ -18,8 +18,10 @@ class Options:
         keep_checkpoints: the newest ones that stay.
         trackers: of accelerate ("tensorboard", "wandb", ...).
         workers: processes that decode images which do not fit in memory; see :mod:`training.workers`.
-        storage: "memory" decodes all images once, "disk" at every use, "auto" chooses by their size.
-        on_bad_image: "fail" or "skip", which counts and names them.
+        storage: "memory" decodes all images once, "disk" at every use, "auto" chooses by their size, and at a
+            resumption as the run was begun. Random resized crops are cut out of the images as evaluation sees them in
+            memory, and out of those in their own size from the disk: other weights.
+        on_bad_image: "fail" or "skip", which counts and names them; with as many as when the run was begun it resumes.
         foreign: data of other classes, from which the trained model is to tell its own; None: not measured.
     """
 

@@ -16,6 +16,8 @@ from safetensors.torch import save
 from torch import nn
 
 from training.checkpoint import Checkpoints, Progress, State
+from training.data import ImageData, Storage
+from training.data.identity import difference, identity
 from training.provenance import code_revision
 from training.recipe import Recipe
 from zoo.errors import ProtozooError
@@ -27,9 +29,9 @@ _LOCK = ".lock"
 class Run:
     """A folder that a training writes and an export reads.
 
-    ``recipe.yaml`` (what was asked), ``log.txt`` (for people), ``metrics.csv`` (for programs), ``checkpoints/`` (to
-    resume from), the trackers' folders, and at the end ``model.safetensors``, ``pictures/`` (of the card) and
-    ``result.json``.
+    ``recipe.yaml`` (what was asked), ``data.json`` (what was read), ``log.txt`` (for people), ``metrics.csv`` (for
+    programs), ``checkpoints/`` (to resume from), the trackers' folders, and at the end ``model.safetensors``,
+    ``pictures/`` (of the card) and ``result.json``.
     """
 
     def __init__(self, path: Path, *, keep_checkpoints: int = 2) -> None:
@@ -39,6 +41,7 @@ class Run:
         self.pictures = path / "pictures"
         self._log = path / "log.txt"
         self._recipe = path / "recipe.yaml"
+        self._images = path / "data.json"
 
     @property
     def finished(self) -> bool:
@@ -68,6 +71,45 @@ class Run:
                     "choose another --out, or give the same settings to resume"
                 )
 
+    def storage(self, asked: Storage, recipe: Recipe) -> Storage:
+        """Where the images are to be: as asked, or where a run that is resumed had them.
+
+        Raises:
+            ProtozooError: what is asked for would give other crops than those that the run was begun with.
+        """
+        begun: Storage | None = self._read_images().get("storage")
+        if begun is None or asked == begun:
+            return asked
+        if asked != "auto" and recipe.resizes_crops:
+            raise ProtozooError(
+                f"{self.path} holds a run with storage = {begun!r}, not {asked!r}, where augmentation = "
+                f"{recipe.augmentation} crops other pixels: give --storage {begun} to resume, or choose another --out"
+            )
+        return begun if asked == "auto" else asked
+
+    def check_images(self, data: ImageData) -> None:
+        """Refuse to go on with other images than those that the run was begun with.
+
+        Raises:
+            ProtozooError: they are others; how is said.
+        """
+        begun = self._read_images()
+        if begun and (changed := difference(begun, identity(data))):
+            raise ProtozooError(
+                f"{self.path} holds a run on {data.name} as it was: {changed}. Put the images back as they were to "
+                "resume, or choose another --out"
+            )
+
+    def _read_images(self) -> dict[str, Any]:
+        """Empty where there is nothing to resume, and of runs that began before they kept it."""
+        if not self._images.is_file() or self.checkpoints.empty:
+            return {}
+        try:
+            images: dict[str, Any] = json.loads(self._images.read_bytes())
+        except ValueError as error:
+            raise ProtozooError(f"{self._images} is damaged ({error}): choose another --out") from error
+        return images
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes from training in the folder, which is made where there is none.
@@ -89,8 +131,13 @@ class Run:
         finally:
             lock.release()
 
-    def start(self, recipe: Recipe, data: str) -> None:
+    def start(self, recipe: Recipe, data: str, images: ImageData) -> None:
         """Begin in the folder, which must be held :meth:`alone`: clear away what a kill has left half written.
+
+        Args:
+            recipe: what was asked.
+            data: where the images are from.
+            images: all that were read there.
 
         Raises:
             ProtozooError: the folder cannot be written to.
@@ -102,6 +149,9 @@ class Run:
             if not self._recipe.is_file():
                 settings = {**_settings(recipe, data), "code_revision": code_revision()}
                 write_atomically(self._recipe, yaml.safe_dump(settings, sort_keys=False).encode())
+            if not self._read_images():
+                read = {**identity(images), "storage": images.storage}
+                write_atomically(self._images, json.dumps(read, indent=2).encode())
 
     @contextmanager
     def _writing(self) -> Iterator[None]:

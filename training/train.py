@@ -63,9 +63,11 @@ def train(
         say(f"{out} is finished already; the record stands in {run.result}")
         return run.read_result()
     preprocessing = preprocessing_of(recipe)
-    images = load_data(data, preprocessing, on_bad_image=options.on_bad_image, storage=options.storage)
-    images.check_test()
-    images = with_long_tail(images, recipe.imbalance, seed=recipe.seed)
+    storage = run.storage(options.storage, recipe)
+    whole = load_data(data, preprocessing, on_bad_image=options.on_bad_image, storage=storage)
+    whole.check_test()
+    run.check_images(whole)
+    images = with_long_tail(whole, recipe.imbalance, seed=recipe.seed)
     images = with_shots(images, recipe.shots, seed=recipe.seed)
     foreign = load_foreign(options.foreign, preprocessing)
     base = {"base": open_pretrained(recipe.pretrained).lineage} if recipe.pretrained is not None else {}
@@ -78,7 +80,7 @@ def train(
     # Only now, so that a mistake in recipe or data leaves no folder behind.
     with run.alone() if parts.ranks.main else nullcontext():
         if parts.ranks.main:
-            run.start(recipe, data)
+            run.start(recipe, data, whole)
             for line in images.left_out:
                 run.log(line)
         parts.accelerator.wait_for_everyone()

@@ -89,6 +89,7 @@ def finetune(
     typed = {field: value for field, value in overrides.items() if value is not None}
     chosen = finetune_recipe(bundle, recipe or RECIPE, {key: parse_value(value) for key, value in typed.items()})
     own = {key: word for key, word in (("recipe", recipe), ("name", name)) if word is not None}
+    own |= {} if running.storage == "auto" else {"storage": running.storage}
     command = recorded("finetune", bundle, data, "BUNDLE", {**own, **typed})
     made = finetune_bundle(chosen, data, out, tag=name, command=command, say=click.echo, options=running)
     _report(made, out)

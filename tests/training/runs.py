@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 FILES = {
     ".lock",
     "recipe.yaml",
+    "data.json",
     "log.txt",
     "metrics.csv",
     "checkpoints",

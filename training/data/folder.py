@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from training.data.identity import names_sha256
 from training.data.source import Rows, Source
 from training.data.splits import DataError, printable
 from zoo.image_files import (
@@ -68,8 +69,7 @@ def image_folder(folder: Path) -> Source:
     if unknown:
         raise DataError(f"{test / unknown[0]} is a class without training images")
     of_train, of_test = (
-        _labelled([(path, label) for label, name in enumerate(classes) for path in split.images.get(name, ())])
-        for split in splits
+        [(path, label) for label, name in enumerate(classes) for path in split.images.get(name, ())] for split in splits
     )
     splits_there = [folder / name for name in TEST_SPLITS if (folder / name).is_dir()]
     notices = (
@@ -81,7 +81,7 @@ def image_folder(folder: Path) -> Source:
             if not class_folders(path)
         ),
     )
-    return Source(folder.resolve().name, "not stated", classes, of_train, of_test, notices)
+    return _source(folder, folder.resolve().name, classes, of_train, of_test, notices)
 
 
 def _split_by_us(folder: Path) -> Source:
@@ -102,7 +102,7 @@ def _split_by_us(folder: Path) -> Source:
         for path in paths:
             (test if path in held_out else train).append((path, label))
     name = f"{folder.resolve().name}, a fifth held out"
-    return Source(name, "not stated", tuple(images), _labelled(train), _labelled(test), files.notices())
+    return _source(folder, name, tuple(images), train, test, files.notices())
 
 
 def _fifth(paths: list[str], folder: Path) -> set[str]:
@@ -112,7 +112,7 @@ def _fifth(paths: list[str], folder: Path) -> set[str]:
     """
 
     def digest(path: str) -> bytes:
-        return sha256(os.fsencode(Path(path).relative_to(folder).as_posix())).digest()
+        return sha256(os.fsencode(_name(path, folder))).digest()
 
     return set(sorted(paths, key=digest)[: max(len(paths) // 5, 1)])
 
@@ -157,6 +157,24 @@ class _Files:
 
 def _some(names: list[str]) -> str:
     return f"{', '.join(names[:3])}{f' and {len(names) - 3} more' if len(names) > 3 else ''}"
+
+
+def _source(
+    folder: Path,
+    name: str,
+    classes: tuple[str, ...],
+    train: list[tuple[str, int]],
+    test: list[tuple[str, int]],
+    notices: tuple[str, ...],
+) -> Source:
+    """Of the paths and labels of both splits."""
+    names = names_sha256([_name(path, folder) for path, _ in found] for found in (train, test))
+    return Source(name, "not stated", classes, _labelled(train), _labelled(test), notices, names)
+
+
+def _name(path: str, folder: Path) -> str:
+    """Of a file, wherever its folder stands."""
+    return Path(path).relative_to(folder).as_posix()
 
 
 def _labelled(found: list[tuple[str, int]]) -> Rows:

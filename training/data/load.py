@@ -74,7 +74,8 @@ def load_data(
                 f"{spec}: no {name} image of {source.classes[min(lost)]} can be decoded ({named}, ...): mend them"
             )
     skipped = skipped_train + skipped_test
-    return ImageData(source.name, source.license, _distinct(source.classes), train, test, skipped, source.notices)
+    classes = _distinct(source.classes)
+    return ImageData(source.name, source.license, classes, train, test, skipped, source.notices, source.files_sha256)
 
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:

@@ -43,6 +43,7 @@ class Source:
     train: Rows
     test: Rows
     notices: tuple[str, ...] = ()
+    files_sha256: str | None = None
 
 
 def data_folder() -> Path:

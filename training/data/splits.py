@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -93,6 +93,7 @@ class ImageData:
         train, test: the two splits, both in memory or both on the disk.
         skipped: names of images that cannot be decoded and were left out.
         notices: lines about what else a user may miss among the images.
+        files_sha256: digest of the names of the images' files, in order; None where they are not files of their own.
     """
 
     name: str
@@ -102,6 +103,12 @@ class ImageData:
     test: Split | StoredSplit
     skipped: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    files_sha256: str | None = None
+
+    @property
+    def storage(self) -> Literal["memory", "disk"]:
+        """Where the images are."""
+        return "memory" if isinstance(self.train, Split) else "disk"
 
     @property
     def left_out(self) -> tuple[str, ...]:

@@ -173,11 +173,6 @@ class Recipe(BaseModel):
             raise ValueError("denominators = running takes its batches whole: leave micro_batch_size out")
         if self.micro_batch_size is not None and self.objective in ("scl", "scl_prototypes"):
             raise ValueError(f"{self.objective} contrasts all images of a batch: leave micro_batch_size out")
-        if self.head == "batchnorm" and self.micro_batch_size and self.batch_size % self.micro_batch_size == 1:
-            raise ValueError(
-                "head = batchnorm normalises over several images, and the last part of a batch would be of one: give a "
-                "micro_batch_size that divides batch_size"
-            )
         if self.prototypes is not None and self.prototypes not in _PROTOTYPES[self.objective]:
             raise ValueError(
                 f"prototypes = {self.prototypes} do not go with {self.objective}, "
@@ -200,6 +195,11 @@ class Recipe(BaseModel):
     def prototype_kind(self) -> Prototypes:
         """Where the prototypes come from: the recipe's word, or what its objective needs."""
         return self.prototypes or _PROTOTYPES[self.objective][0]
+
+    @property
+    def resizes_crops(self) -> bool:
+        """Whether random crops are of any size, and resized: from the disk they are cut out of the image as it is."""
+        return self.augmentation in ("resized_crop", "contrastive")
 
     @property
     def views(self) -> int:
