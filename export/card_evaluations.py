@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,7 +50,8 @@ def evaluations(record: Mapping[str, Any], collapse: Mapping[str, str], formats:
 
     Returns:
         The evaluations by kind, and the rows of the tables that are made here: "test_rows" of ``tests``, "probe_rows"
-        of ``probes``, and "reached_rows" of one of the ``convergences``.
+        of ``probes``, and "reached_rows" of one of the ``convergences``; "probe_note", "transfer_note" of one of the
+        ``transfers``, and "interval_note": see :func:`interval_note`.
     """
     found = record.get("evaluations", [])
     kinds = {name: [row for row in found if row["kind"] == kind] for name, kind in _KINDS.items()}
@@ -58,26 +59,38 @@ def evaluations(record: Mapping[str, Any], collapse: Mapping[str, str], formats:
         **kinds,
         "test_rows": _test_rows(kinds["tests"], collapse, formats),
         "probe_rows": _probe_rows(kinds["probes"], formats),
+        "probe_note": interval_note((row["test_accuracy"], row["test_accuracy_interval"]) for row in kinds["probes"]),
+        "transfer_note": lambda one: interval_note(
+            (method["value"], method["interval"]) for row in one["sets"] for method in row["methods"].values()
+        ),
+        "interval_note": interval_note,
         "reached_rows": lambda one: _reached_rows(one, formats),
     }
 
 
 def _test_rows(tests: Sequence[Mapping[str, Any]], collapse: Mapping[str, str], formats: Formats) -> list[Row]:
     """A column a test; what none of them measured has no row."""
-    columns = [_of_test(test, collapse, formats) for test in tests]
+    note = interval_note([(test["test_accuracy"], test["test_accuracy_interval"]) for test in tests])
+    columns = [_of_test(test, collapse, formats, note) for test in tests]
     # A dictionary for the order: a test that lacks a row of another must not move it to the end.
     longest = max(columns, key=len, default={})
     heads = dict.fromkeys([*longest, *(head for column in columns for head in column)])
     return [(head, [column.get(head, "not measured") for column in columns]) for head in heads]
 
 
-def _of_test(test: Mapping[str, Any], collapse: Mapping[str, str], formats: Formats) -> dict[str, str]:
+def interval_note(found: Iterable[tuple[float, Sequence[float]]]) -> str:
+    """What to add to "bootstrap interval" of these accuracies and intervals: nothing where all are by bootstrap."""
+    exact = any(accuracy in (0, 1) and low < high for accuracy, (low, high) in found)
+    return "; exact (Clopper and Pearson) where all or none are right" if exact else ""
+
+
+def _of_test(test: Mapping[str, Any], collapse: Mapping[str, str], formats: Formats, note: str) -> dict[str, str]:
     percent, number = formats.percent, formats.number
     low, high = test["test_accuracy_interval"]
     return {
         "test images": str(test["test_images"]),
         "top-1 accuracy": percent(test["test_accuracy"]),
-        "its 95 % bootstrap interval": f"{percent(low)} to {percent(high)}",
+        f"its 95 % bootstrap interval{note}": f"{percent(low)} to {percent(high)}",
         **_classes(test, percent),
         **_calibration(test["test_calibration"], percent, number),
         **_unknown(test, percent, number),

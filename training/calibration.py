@@ -132,10 +132,17 @@ def fitted_temperature(scores: Tensor, labels: Tensor, bounds: tuple[float, floa
 
 
 def accuracy_interval(accuracy: float, count: int) -> list[float]:
-    """95 % percentile bootstrap interval, low and high, of an accuracy in [0, 1] that ``count`` images gave.
+    """95 % interval, low and high, of an accuracy in [0, 1] that ``count`` images gave.
 
-    1,000 resamples, always the same. It tells how much the choice of test images matters, not that of the seed.
+    By percentile bootstrap, 1,000 resamples, always the same. Where all images are right, or none, resamples are all
+    alike, and the other bound is Clopper and Pearson's: the accuracy at which that has a probability of 2.5 %. It tells
+    how much the choice of test images matters, not that of the seed.
+
+    Source: of the exact bounds, Clopper and Pearson 1934, "The use of confidence or fiducial limits".
     """
+    if accuracy in (0, 1):
+        beyond = 0.025 ** (1 / count)
+        return [beyond, 1.0] if accuracy else [0.0, 1 - beyond]
     # How many of n images drawn with replacement are right is binomial: no need to draw the images.
     accuracies = np.random.default_rng(_SEED).binomial(count, accuracy, _RESAMPLES) / count
     return [float(value) for value in np.quantile(accuracies, [0.025, 0.975])]

@@ -58,6 +58,27 @@ def test_head_medium_and_tail_stand_in_the_card_with_their_definition(config: di
     assert "Head, medium and tail: by hand." in card
 
 
+def test_a_card_says_where_an_interval_is_exact(config: dict[str, Any], digits_bundle: Bundle) -> None:
+    record, note = config["protozoo"], "; exact (Clopper and Pearson) where all or none are right"
+    metrics = record["metrics"]
+    test = {"kind": "test", "command": "c", "data": "one", "test_images": 12}
+    test |= {name: metrics[name] for name in ("test_accuracy", "test_accuracy_interval", "test_calibration")}
+    record["evaluations"] = [test, transfer_of(digits_bundle), probe_of(digits_bundle)]
+    assert note not in render_card(config)
+    exact = {"test_accuracy": 1, "test_accuracy_interval": [0.74, 1]}
+    metrics |= exact
+    assert f"over 1,000 resamples of them{note}.\n" in render_card(config)
+    test |= exact
+    assert f"| its 95 % bootstrap interval{note} | 74.00 % to 100.00 % |" in render_card(config)
+    record["evaluations"][1]["sets"][0]["methods"]["whitened"] |= {"value": 0, "interval": [0, 0.26]}
+    assert (
+        f"Prototypes are class means in closed form. The 95 % bootstrap intervals are over the test images{note}."
+        in (render_card(config))
+    )
+    record["evaluations"][2] |= exact
+    assert f"are over the test images{note}; the last column" in render_card(config)
+
+
 def test_a_card_of_prototypes_alone_speaks_of_no_training(config: dict[str, Any], digits_bundle: Bundle) -> None:
     found = transfer_of(digits_bundle, means={"whitened": 0.5}, settings={"methods": ["whitened"], "shots": 5})
     config["protozoo"]["evaluations"] = [found]

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.stats import binom, binomtest
 from torch import Tensor
 
 from training.calibration import (
@@ -103,6 +104,15 @@ def test_the_interval_is_that_of_resampled_images_and_always_the_same() -> None:
     naive = np.quantile([generator.choice(right, 100).mean() for _ in range(4000)], [0.025, 0.975])
     assert accuracy_interval(0.8, 100) == pytest.approx(naive, abs=0.011)
     assert accuracy_interval(0.8, 100) == accuracy_interval(0.8, 100)
-    assert accuracy_interval(1.0, 12) == [1, 1]
     low, high = accuracy_interval(0.8, 10_000)
     assert 0.79 < low < 0.8 < high < 0.81
+
+
+@pytest.mark.parametrize("count", [1, 2, 12, 10_000])
+def test_where_all_or_none_are_right_the_interval_is_the_exact_one(count: int) -> None:
+    """Bounds at which the count that was seen has a probability of 2.5 %."""
+    low, high = accuracy_interval(1.0, count)
+    assert (binom.pmf(count, count, low), high) == (pytest.approx(0.025), 1)
+    low, high = accuracy_interval(0.0, count)
+    assert (low, binom.pmf(0, count, high)) == (0, pytest.approx(0.025))
+    assert accuracy_interval(1.0, count) == pytest.approx(binomtest(count, count).proportion_ci(0.95, "exact"))

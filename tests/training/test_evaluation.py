@@ -94,7 +94,7 @@ def test_evaluate_measures_a_bundle_on_the_test_split(
     assert asked == [bundle.path]
     assert result["test_accuracy"] == 1
     assert (result["data"], result["test_images"]) == ("colours", 12)
-    assert result["test_accuracy_interval"] == [1, 1]
+    assert result["test_accuracy_interval"] == [pytest.approx(0.025 ** (1 / 12)), 1]
     assert sum(row["count"] for row in result["test_calibration"]["bins"]) == 12
     assert 0 < result["test_collapse"]["inter_erank"] <= 2
     assert [row["fpr"] for row in result["thresholds"]] == [row["frr"] for row in result["rejections"]]
