@@ -22,7 +22,8 @@ def record_readout(name_or_path: str, data: str, *, prior: Prior, device: str) -
         device: of torch.
 
     Returns:
-        Names, "prior", "test_accuracy" in [0, 1], and "long_tail", see :func:`training.tails.tail_record`.
+        Names, "weights_sha256", "prior", "test_accuracy" in [0, 1], and "long_tail", see
+        :func:`training.tails.tail_record`.
 
     Raises:
         ProtozooError: model, data or device cannot be used, or the model has another objective.
@@ -36,6 +37,7 @@ def record_readout(name_or_path: str, data: str, *, prior: Prior, device: str) -
     answers = replace(test, logits=bayes_scores(test.logits, train.logits, train.labels, objective, prior=prior))
     return {
         "model": pretrained.name,
+        "weights_sha256": pretrained.weights_sha256,
         "data": images.name,
         "prior": prior,
         "test_accuracy": answers.accuracy(),

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from training.stop import StoppedError, stop_on_signals
 from training.study.grid import Cell, ConvergenceEvaluation, CorruptionEvaluation, ProbeEvaluation, ReadoutEvaluation
 from training.study.stopping import stopping_at_once
 from zoo.errors import ProtozooError
-from zoo.files import write_atomically
+from zoo.files import sha256_of, write_atomically
 
 _COMPARED = ("_mce", "_as_baseline")
 """Endings of metrics that take a baseline's numbers."""
@@ -122,7 +123,7 @@ class Task:
         return [name for name in self.cell.evaluations if name not in done]
 
     def record(self, name: str) -> dict[str, Any] | None:
-        """What an evaluation found; None where it is not done, or was asked for otherwise."""
+        """What an evaluation found; None where it is not done, was asked for otherwise, or is of other weights."""
         path = self._file(name)
         if not path.is_file():
             return None
@@ -130,9 +131,18 @@ class Task:
             kept = json.loads(path.read_bytes())
             data = self._data_name(name)
             same_data = data is None or kept.get("data") in (None, data)  # nor do records of before December 2026 say
-            return kept["record"] if kept["asked"] == self.cell.asked(name) and same_data else None
+            same = kept["asked"] == self.cell.asked(name) and same_data and self._of_its_weights(kept["record"])
+            return kept["record"] if same else None
         except (ValueError, KeyError, TypeError) as error:
             raise ProtozooError(f"{path} is damaged ({error}): remove it, and the evaluation is done again") from error
+
+    def _of_its_weights(self, record: Mapping[str, Any]) -> bool:
+        """Whether a record is of the run's weights, where both tell: a run may have been removed and trained again."""
+        weights = self.run / "model.safetensors"
+        if "weights_sha256" not in record or not weights.is_file():
+            return True
+        state = weights.stat()
+        return bool(record["weights_sha256"] == _digest(weights, state.st_mtime_ns, state.st_size))
 
     def keep(self, name: str, record: Mapping[str, Any]) -> None:
         """Write what an evaluation found."""
@@ -157,6 +167,13 @@ class Task:
             and (getattr(evaluation, "data", None) or self.cell.data) in self.study.data
             and self.record(name) is None
         ]
+
+
+@cache
+def _digest(path: Path, mtime: int, size: int) -> str:
+    """SHA-256 of a file, read once as long as its state stays."""
+    del mtime, size
+    return sha256_of(path)
 
 
 def states(study: Study) -> list[tuple[Task, str]]:

@@ -20,6 +20,7 @@ from training.run import Run
 from training.stop import StoppedError
 from training.study import Grid, Study, collect, load_grid, report, states, work
 from training.study.driver import Task, _claimed, _process
+from zoo.files import sha256_of
 
 pytest.importorskip("corrupt_tta")
 
@@ -370,6 +371,34 @@ def test_a_claim_may_be_of_what_each_seed_has(
     results = collect(grid, Study(cells, {"mine": "nowhere"}, tmp_path, earlier=earlier))
     assert results["claims"][0]["verdict"] == verdict
     assert because in results["claims"][0]["because"]
+
+
+def test_what_was_measured_of_other_weights_is_measured_again_and_stays_where_the_run_is_gone(
+    grid_file: Callable[..., Path], recipes: dict[str, str], colours: Path, tmp_path: Path
+) -> None:
+    block = {"data": "mine", "recipes": {"nonl": recipes["nonl"]}, "seeds": [0], "evaluations": ["fixed", "uniform"]}
+    asked = {
+        "fixed": {"kind": "probe", "probe": "prototypes"},
+        "uniform": {"kind": "readout", "prior": "uniform"},
+    }
+
+    def study_of(epochs: int) -> Study:
+        changed = {**block, "fields": {"epochs": epochs, "warmup_epochs": 0}}
+        _, cells = load_grid(str(grid_file(blocks=[changed], evaluations=asked, claims=[])))
+        return Study(cells, {"mine": str(colours)}, tmp_path / "study")
+
+    def records(task: Task) -> list[str | None]:
+        return [(task.record(name) or {}).get("weights_sha256") for name in asked]
+
+    work(study_of(1), jobs=1, say=str)
+    (task,) = study_of(2).tasks()
+    weights = task.run / "model.safetensors"
+    first = sha256_of(weights)
+    assert records(task) == [first] * 2
+    shutil.rmtree(task.run)
+    assert records(task) == [first] * 2
+    work(study_of(2), jobs=1, say=str)
+    assert records(task) == [sha256_of(weights)] * 2 != [first] * 2
 
 
 def test_a_readout_is_measured_with_its_thirds(
