@@ -12,6 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
+from training.batchnorm import norms_of_one_value
 from training.checkpoint import State
 from training.gradients import Forward, Gradients, at_once, in_parts
 from training.objectives import Objective, build_objective
@@ -135,6 +136,8 @@ def build_parts(
         model = model.double()
     if recipe.sync_batchnorm and ranks.count > 1:
         synchronise_batchnorm(model, accelerator.device)
+    else:
+        _check_parts(recipe, model, size // ranks.count, ranks)
     objective = build_objective(recipe, model, counts, ranks.group).to(accelerator.device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(f"trained = head, and a {recipe.head} head of fixed prototypes: there is nothing to train")
@@ -142,6 +145,22 @@ def build_parts(
     gradients = _build_gradients(recipe, model, objective, accelerator, ranks)
     schedule = learning_rates(recipe, optimizer, steps_per_epoch)
     return Parts(accelerator, ranks, model, objective, gradients, optimizer, schedule)
+
+
+def _part_size(recipe: Recipe, ranks: Ranks) -> int | None:
+    """Images of a rank at a time; None: all of its batch."""
+    size = recipe.micro_batch_size
+    return None if size is None or size * ranks.count >= recipe.batch_size else size
+
+
+def _check_parts(recipe: Recipe, model: PrototypeModel, batch: int, ranks: Ranks) -> None:
+    """Refuse parts of one image, of which BatchNorm has no deviation; ``batch`` is a rank's own."""
+    part = _part_size(recipe, ranks) or batch
+    if (batch % part or part) * recipe.views == 1 and (names := norms_of_one_value(model, recipe.input_size)):
+        raise RecipeError(
+            f"a batch of {batch} images in parts of {part} has a part of one, over which {names[-1]} cannot normalise: "
+            "choose another --micro_batch_size or --batch_size"
+        )
 
 
 def _build_gradients(
@@ -154,8 +173,8 @@ def _build_gradients(
     if recipe.compile:
         forward = torch.compile(forward)
     forward = accelerator.prepare_model(forward)
-    size = recipe.micro_batch_size
-    if size is None or size * ranks.count >= recipe.batch_size:
+    size = _part_size(recipe, ranks)
+    if size is None:
         return at_once(forward, objective, accelerator)
     group = ranks.group if recipe.negatives == "global" else None
     return in_parts(forward, recipe.objective, objective, accelerator, size, group)

@@ -18,7 +18,7 @@ from training.evaluation import Outputs, collapse, judge, per_class, run_model
 from training.metrics import collapse_optimum
 from training.model_prototypes import prototypes_of, set_class_means
 from training.open_set import measure_foreign, open_set_record
-from training.readout import bayes_offsets
+from training.readout import bayes_offsets, bayes_scores
 from training.recipe import Recipe
 from training.tails import tail_record
 from zoo.bundle import Preprocessing
@@ -50,15 +50,15 @@ def record(
     train_outputs, test_outputs = (run_model(model, split, preprocessing) for split in (data.train, data.test))
     by_readout = {"cosine": test_outputs}
     if recipe.objective in ("ntce", "nonl"):
-        offsets = bayes_offsets(
-            train_outputs.logits, train_outputs.labels, recipe.objective, prior=recipe.readout_prior
-        )
-        by_bayes = replace(test_outputs, logits=test_outputs.logits + offsets)
-        by_readout["bayes"] = by_bayes
+        trained, prior = (train_outputs.logits, train_outputs.labels, recipe.objective), recipe.readout_prior
         if recipe.readout == "bayes":
+            offsets = bayes_offsets(*trained, prior=prior)
             model.set_offsets(offsets)
             train_outputs = replace(train_outputs, logits=train_outputs.logits + offsets)
-            test_outputs = by_bayes
+            test_outputs = by_bayes = replace(test_outputs, logits=test_outputs.logits + offsets)
+        else:  # NONL's for equal frequencies, which no offsets give, among them
+            by_bayes = replace(test_outputs, logits=bayes_scores(test_outputs.logits, *trained, prior=prior))
+        by_readout["bayes"] = by_bayes
     described = describe_model(model, recipe.architecture, model_args(recipe), data, preprocessing)
     measured = measure(model, train_outputs, test_outputs, data, preprocessing, foreign)
     measured["metrics"]["test_accuracy_by_readout"] = {name: found.accuracy() for name, found in by_readout.items()}

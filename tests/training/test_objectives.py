@@ -116,7 +116,6 @@ def test_dynamic_assignment_works_with_fewer_dimensions_than_classes(tiny: Calla
         ({"objective": "normface", "denominators": "running"}, "has no column denominators"),
         ({"denominators": "running", "micro_batch_size": 4}, "takes its batches whole"),
         ({"objective": "scl", "micro_batch_size": 4}, "contrasts all images of a batch"),
-        ({"head": "batchnorm", "batch_size": 9, "micro_batch_size": 4}, "last part of a batch would be of one"),
         ({"objective": "scl", "augmentation": "none"}, "two views of an image"),
         ({"objective": "etf_dr", "prototypes": "learned"}, "which takes fixed"),
         ({"schedule": "step"}, "needs milestones"),

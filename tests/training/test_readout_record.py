@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.training.runs import DataInOrder
+from tests.training.runs import DataInOrder, Start
 from training.data import load_data
 from training.evaluation import run_model
 from training.long_tail import with_long_tail
@@ -58,6 +58,17 @@ def test_training_frequencies_are_what_the_run_has_measured_and_equal_ones_leave
     answers = torch.stack(shares, 1).argmax(1)
     expected = float((answers == test_outputs.labels).double().mean())
     assert record_readout(str(run), str(colours), prior="uniform", device="cpu")["test_accuracy"] == expected
+
+
+def test_nonl_is_read_out_for_equal_frequencies_where_no_offsets_are_asked_for(
+    tiny: Callable[..., Recipe], colours: Path, start: Start, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    start(tiny(epochs=1, imbalance=0.5, readout_prior="uniform"), out)
+    metrics = Run(out).read_result()["metrics"]
+    found = record_readout(str(out), str(colours), prior="uniform", device="cpu")
+    assert metrics["test_accuracy_by_readout"]["bayes"] == found["test_accuracy"]
+    assert metrics["test_accuracy_long_tail"]["by_readout"]["bayes"] == found["long_tail"]["by_readout"]["bayes"]
 
 
 def test_the_classes_of_the_data_may_stand_in_any_order(

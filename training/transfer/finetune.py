@@ -76,11 +76,18 @@ def finetune(
         options: how to run it.
 
     Raises:
+        RecipeError: the recipe trains a classifier without prototypes.
         ProtozooError: recipe, data or folder cannot be used.
         StoppedError: a signal asked for it.
     """
     check_free(out)
     check_exporter("bundle")
+    if recipe.objective == "ce":
+        raise RecipeError(
+            "finetune ends with a bundle, and ce's linear classifier has no prototypes to serve: train normface, ntce "
+            "or nonl, or train ce by `protozoo train --pretrained` and take the class means of its features for "
+            "prototypes by `protozoo fit RUN --data DATA --features encoder --out OUT`"
+        )
     run = out.with_name(f"{out.name}.run")
     train(recipe, data, run, name=tag or tag_for(recipe.objective, data), command=command, say=say, options=options)
     return export_run(run, out)

@@ -134,6 +134,17 @@ def test_recipes_that_cannot_be_are_refused(
     assert not (tmp_path / "run").exists()
 
 
+def test_what_has_no_prototypes_to_serve_is_refused_before_the_training(
+    protozoo: Protozoo, colours: Path, tmp_path: Path
+) -> None:
+    words = ["finetune", SOURCE, "--data", colours, "--out", tmp_path / "bundle"]
+    for chosen in (["--objective", "ce"], ["--recipe", "ce_digits"]):
+        status, _, err = protozoo(*words, *chosen)
+        assert (status, len(err.splitlines())) == (2, 1)
+        assert "ce's linear classifier has no prototypes to serve: train normface, ntce or nonl, or" in err
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_recipe_takes_images_as_the_bundle_does() -> None:
     bundle, recipe = open_pretrained(SOURCE), finetune_recipe(SOURCE)
     assert training.build.preprocessing_of(recipe) == bundle.preprocessing
@@ -151,7 +162,7 @@ def test_a_recipe_takes_images_as_the_bundle_does() -> None:
 def test_the_command_writes_a_bundle_and_keeps_the_run(protozoo: Protozoo, colours: Path, tmp_path: Path) -> None:
     out = tmp_path / "bundle"
     words = ["finetune", SOURCE, "--data", colours, "--out", out, "--epochs", 3, "--shots", 8, "--batch_size", 8]
-    words += ["--precision", "fp32", "--track", "none"]
+    words += ["--precision", "fp32", "--track", "none", "--storage", "memory"]
     status, text, _ = protozoo(*words)
     assert status == 0
     assert "24 training and 12 test images" in text
@@ -159,7 +170,7 @@ def test_the_command_writes_a_bundle_and_keeps_the_run(protozoo: Protozoo, colou
     assert bundle.name == "proto_resnet20_cifar.nonl_colours"
     assert bundle.record["base"]["name"] == SOURCE
     assert bundle.record["recipe"]["layer_decay"] == 0.75
-    assert "--epochs 3 --batch_size 8" in bundle.record["command"]
+    assert bundle.record["command"].endswith(" --storage memory --shots 8 --epochs 3 --batch_size 8 --precision fp32")
     assert "It began with the weights of" in (out / "README.md").read_text()
     assert len(rows_of(tmp_path / "bundle.run")) == 3
     assert protozoo("verify", out)[0] == 0
