@@ -77,9 +77,9 @@ def train(
 
     Example: protozoo train nonl_digits --data digits --out runs/digits --epochs 8
     """
-    from training.recipe import load_recipe, parse_value, printed
+    from training.recipe import load_recipe, parse_option, printed
 
-    given = {name: parse_value(value) for name, value in overrides.items() if value is not None}
+    given = {name: parse_option(name, value) for name, value in overrides.items() if value is not None}
     chosen = load_recipe(recipe, given)
     if print_recipe:
         click.echo(printed(recipe, given), nl=False)

@@ -76,7 +76,7 @@ def test_train_lays_options_over_the_recipe_resumes_and_records_no_path(
     recipe, out = tmp_path / "nonl_mine.yaml", tmp_path / "run"
     recipe.write_text(yaml.safe_dump(tiny().model_dump(mode="json")))
     words = ["train", recipe, "--data", colours, "--out", out, "--epochs", "1", "--mean", "[0.4, 0.5, 0.6]"]
-    words += ["--batch-size", "20", "--data_name", "CIFAR: a: b"]
+    words += ["--batch-size", "20", "--data_name", "CIFAR: a: b", "--storage", "disk", "--workers", "0"]
     status, printed, _ = protozoo(*words)
     assert status == 0
     assert "60 training and 12 test images, 3 classes" in printed
@@ -86,6 +86,7 @@ def test_train_lays_options_over_the_recipe_resumes_and_records_no_path(
     assert result["tag"] == "nonl_mine"
     assert result["command"].startswith("protozoo train nonl_mine.yaml --data colours --out RUN ")
     assert "--mean '[0.4, 0.5, 0.6]'" in result["command"]
+    assert result["command"].endswith(" --storage disk")
     assert str(tmp_path) not in (out / "result.json").read_text()
     status, printed, _ = protozoo(*words)
     assert status == 0
@@ -168,6 +169,24 @@ def test_the_whole_recipe_can_be_printed_without_data(protozoo: Protozoo, tmp_pa
     assert "lr: 0.3  # peak learning rate (--lr)" in out
     (tmp_path / "again.yaml").write_text(out)
     assert load_recipe(str(tmp_path / "again.yaml")) == load_recipe("nonl_digits", {"lr": 0.3})
+
+
+@pytest.mark.parametrize("text", ["r #2", "#2", "Photos: 2024", "[1]", "true", "07"])
+def test_a_text_is_taken_as_it_is_typed(protozoo: Protozoo, tmp_path: Path, text: str) -> None:
+    status, out, err = protozoo("train", "nonl_digits", "--data_name", text, "--print-recipe")
+    assert status == 0, err
+    (tmp_path / "again.yaml").write_text(out)
+    assert load_recipe(str(tmp_path / "again.yaml")).data_name == text
+    status, _, err = protozoo("train", "nonl_digits", "--pretrained", text, "--data", "digits", "--out", tmp_path / "r")
+    assert status == 2
+    assert repr(text) in err
+
+
+def test_null_is_no_text(protozoo: Protozoo) -> None:
+    status, out, _ = protozoo("train", "nonl_digits", "--data_name", "null", "--pretrained", "~", "--print-recipe")
+    assert status == 0
+    assert "data_name: null" in out
+    assert "pretrained: null" in out
 
 
 def test_data_and_folder_are_asked_for(protozoo: Protozoo) -> None:

@@ -125,6 +125,7 @@ def _schema(path: Path) -> Any:
 
 
 def _labels(paths: list[Path], columns: _Columns) -> NDArray[np.int64]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     found = []
@@ -132,8 +133,13 @@ def _labels(paths: list[Path], columns: _Columns) -> NDArray[np.int64]:
         missing = {columns.image, columns.label} - set(_schema(path).names)
         if missing:
             raise DataError(f"{path} has no column {min(missing)!r}, which the first training file has")
-        found.append(pq.read_table(path, columns=[columns.label])[columns.label].fill_null(-1).to_numpy())
-    return np.concatenate(found).astype(np.int64)
+        try:
+            # Of an unsigned type -1 would be no value.
+            labels = pq.read_table(path, columns=[columns.label])[columns.label].cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise DataError(f"{path} has labels that are no classes' numbers: {error}") from error
+        found.append(labels.fill_null(-1).to_numpy())
+    return np.concatenate(found)
 
 
 def _encoded(paths: list[Path], column: str) -> Iterator[tuple[str, bytes]]:

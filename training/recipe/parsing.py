@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from training.recipe.schema import RecipeError
+from training.recipe.schema import Recipe, RecipeError
 
+_NULL = re.compile(r"(?:~|null|Null|NULL|)$")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?$")
 
 
@@ -34,7 +35,7 @@ class RecipeDumper(yaml.SafeDumper):
 # What PyYAML raises at a value that its explicit tag does not fit, such as ``!!int many``.
 _MISFITS = (ValueError, KeyError, AttributeError)
 _TAG = "tag:yaml.org,2002:"
-RecipeLoader.add_implicit_resolver(f"{_TAG}null", re.compile(r"(?:~|null|Null|NULL|)$"), ["~", "n", "N", ""])
+RecipeLoader.add_implicit_resolver(f"{_TAG}null", _NULL, ["~", "n", "N", ""])
 RecipeLoader.add_implicit_resolver(f"{_TAG}bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
 RecipeLoader.add_implicit_resolver(f"{_TAG}int", re.compile(r"[-+]?[0-9]+$"), list("-+0123456789"))
 RecipeLoader.add_implicit_resolver(f"{_TAG}float", _FLOAT, list("-+.0123456789"))
@@ -48,6 +49,14 @@ def parse_value(word: str) -> Any:
         return yaml.load(word, RecipeLoader)
     except (yaml.YAMLError, *_MISFITS):
         return word
+
+
+def parse_option(field: str, word: str) -> Any:
+    """What a word of the command line means for a field: a text is itself, ``#`` and ``:`` in it too, but for null."""
+    annotation = Recipe.model_fields[field].annotation
+    if annotation is str or (annotation == str | None and not _NULL.match(word)):
+        return word
+    return parse_value(word)
 
 
 def parse_file(path: Path, source: str) -> dict[str, Setting]:

@@ -40,13 +40,14 @@ def write_parquet(
     images: Sequence[bytes | None] | None = None,
     info: dict[str, Any] | None = None,
     columns: dict[str, str] | None = None,
+    kind: pa.DataType | None = None,
 ) -> None:
     """A file as the Hub has it: a column of {bytes, path}, and the features as JSON in the schema's metadata."""
     path.parent.mkdir(parents=True, exist_ok=True)
     images = images or [png(index) for index in range(len(labels))]
     image_column, label_column = (columns or {}).get("image", "image"), (columns or {}).get("label", "label")
     rows = [image and {"bytes": image, "path": f"{index}.png"} for index, image in enumerate(images)]
-    table = pa.table({image_column: rows, label_column: pa.array(labels, pa.int64())})
+    table = pa.table({image_column: rows, label_column: pa.array(labels, kind or pa.int64())})
     if names is not None:
         features = {image_column: {"_type": "Image"}, label_column: {"names": list(names), "_type": "ClassLabel"}}
         record = json.dumps({"info": {"features": features, **(info or {})}})

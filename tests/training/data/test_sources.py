@@ -67,6 +67,23 @@ def test_parquet_without_metadata_numbers_its_classes(tmp_path: Path, preprocess
     assert (data.name, data.license, data.classes) == ("plain", "not stated", ("0", "1", "2"))
 
 
+@pytest.mark.parametrize("kind", [pa.uint8(), pa.uint64(), pa.int8()])
+def test_parquet_labels_are_integers_of_any_type(
+    tmp_path: Path, preprocessing: Preprocessing, kind: pa.DataType
+) -> None:
+    write_parquet(tmp_path / "train.parquet", [0, 1, 2], kind=kind)
+    write_parquet(tmp_path / "test.parquet", [2], kind=kind)
+    assert load_data(str(tmp_path), preprocessing).train.labels.tolist() == [0, 1, 2]
+    write_parquet(tmp_path / "train.parquet", [0, None, 1], kind=kind)
+    refused(tmp_path, preprocessing, "the training split has the label -1")
+
+
+def test_parquet_labels_that_are_no_classes_numbers_are_refused(tmp_path: Path, preprocessing: Preprocessing) -> None:
+    for split in ("train", "test"):
+        write_parquet(tmp_path / f"{split}.parquet", [0, 2**64 - 1], kind=pa.uint64())
+    refused(tmp_path, preprocessing, str(tmp_path / "train.parquet"), "labels that are no classes' numbers")
+
+
 def refused(folder: Path, preprocessing: Preprocessing, *words: str, error: type[Exception] = DataError) -> None:
     with pytest.raises(error) as caught:
         load_data(str(folder), preprocessing)
