@@ -77,10 +77,11 @@ def train(
 
     Example: protozoo train nonl_digits --data digits --out runs/digits --epochs 8
     """
-    from training.recipe import load_recipe, parse_option, printed
+    from training.recipe import check_effects, load_recipe, parse_option, printed
 
     given = {name: parse_option(name, value) for name, value in overrides.items() if value is not None}
     chosen = load_recipe(recipe, given)
+    check_effects(chosen, given)
     if print_recipe:
         click.echo(printed(recipe, given), nl=False)
         return

@@ -56,6 +56,6 @@ def limits(metadata: Iterable[Any]) -> str:
     found = {
         name: getattr(limit, name) for limit in metadata for name in ("gt", "ge", "lt", "le") if hasattr(limit, name)
     }
-    lower = [f"{found[name]:g}{sign}" for name, sign in (("gt", "<"), ("ge", "<=")) if name in found]
-    upper = [f"{sign}{found[name]:g}" for name, sign in (("lt", "<"), ("le", "<=")) if name in found]
+    lower = [f"{found[name]}{sign}" for name, sign in (("gt", "<"), ("ge", "<=")) if name in found]
+    upper = [f"{sign}{found[name]}" for name, sign in (("lt", "<"), ("le", "<=")) if name in found]
     return f"  [{''.join(lower)}x{''.join(upper)}]" if lower or upper else ""

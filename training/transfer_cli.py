@@ -82,13 +82,14 @@ def finetune(
 
     Example: protozoo finetune proto_resnet20_cifar.nonl_cifar10 --data my-photos --out my-bundle --epochs 10
     """
-    from training.recipe import parse_option
+    from training.recipe import check_effects, parse_option
     from training.transfer.finetune import RECIPE, finetune_recipe
     from training.transfer.finetune import finetune as finetune_bundle
 
     typed = {field: value for field, value in overrides.items() if value is not None}
     given = {field: parse_option(field, word) for field, word in typed.items()}
     chosen = finetune_recipe(bundle, recipe or RECIPE, given)
+    check_effects(chosen, given)
     own = {key: word for key, word in (("recipe", recipe), ("name", name)) if word is not None}
     own |= {} if running.storage == "auto" else {"storage": running.storage}
     command = recorded("finetune", bundle, data, "BUNDLE", {**own, **typed})

@@ -40,6 +40,7 @@ def test_help_of_evaluate_has_an_example(protozoo: Protozoo) -> None:
         (["nonl_digits", "--architecture", "resnet50"], "no architecture 'resnet50'"),
         (["nonl_digits", "--optimizer", "sdg"], "optimizer = 'sdg'"),
         (["nonl_digit"], "did you mean nonl_digits"),
+        (["nonl_digits", "--seed", "9" * 24], "seed = 999"),
     ],
 )
 def test_wrong_recipe_or_field_is_one_line_and_status_2(

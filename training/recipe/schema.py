@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
@@ -15,6 +15,7 @@ class RecipeError(ProtozooError):
 
 Objective = Literal["ce", "normface", "ntce", "nonl", "etf_dr", "scl", "scl_prototypes", "dynamic"]
 Prototypes = Literal["learned", "fixed", "class_means"]
+_Share = Annotated[float, Field(gt=0, le=1)]
 
 # What an objective can be trained with; the first is what it means where a recipe is silent.
 _PROTOTYPES: dict[str, tuple[Prototypes, ...]] = {
@@ -110,7 +111,7 @@ class Recipe(BaseModel):
         description="random crop after padding, with flip; random resized crop with flip; or with SimCLR's colours too",
     )
     crop_padding: int = Field(default=4, ge=0, description="pixels of zero padding before the random crop")
-    crop_scale: tuple[PositiveFloat, PositiveFloat] = Field(
+    crop_scale: tuple[_Share, _Share] = Field(
         default=(0.2, 1.0), description="smallest and largest share of the area that a random resized crop keeps"
     )
     blur: float = Field(default=0.0, ge=0, le=1, description="probability of a Gaussian blur, contrastive")
@@ -150,7 +151,7 @@ class Recipe(BaseModel):
     collapse_images: Literal["test", "both"] = Field(
         default="test", description="images of the collapse metrics: of the test set, or of both sets"
     )
-    seed: int = Field(default=0, ge=0, description="of initialisation, order and augmentation")
+    seed: int = Field(default=0, ge=0, le=2**63 - 1, description="of initialisation, order and augmentation")
 
     data_name: str | None = Field(default=None, description="name of the data for the model card")
     data_license: str | None = Field(default=None, description="licence of the data for the model card")
@@ -187,6 +188,8 @@ class Recipe(BaseModel):
             raise ValueError("trained = head needs pretrained: a backbone of random weights is worth nothing")
         if self.schedule == "step" and not self.milestones:
             raise ValueError("schedule = step needs milestones, the epochs at which the learning rate falls")
+        if self.crop_scale[0] > self.crop_scale[1]:
+            raise ValueError(f"crop_scale = {list(self.crop_scale)}: the smallest share must come first")
         if self.views == 2 and self.augmentation == "none":
             raise ValueError(f"{self.objective} compares two views of an image: augmentation cannot be none")
         return self
