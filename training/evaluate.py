@@ -40,7 +40,7 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
     bundle = Bundle.open(find(name_or_path))
     images = load_data(data, bundle.preprocessing).for_model(bundle.labels, bundle.name)
     images.check_test()
-    strangers = load_foreign(foreign, bundle.preprocessing)
+    strangers = load_foreign(foreign, bundle.preprocessing, data)
     model, prototypes = load_bundle(bundle), torch.from_numpy(bundle.prototypes)
     outputs = run_model(model, images.test, bundle.preprocessing)
     measured = {

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.data import ImageData, load_data
+from training.data import DataError, ImageData, load_data
 from training.evaluation import Outputs, run_model
 from zoo.bundle import Preprocessing
 from zoo.models.base import PrototypeModel
 
+FOREIGN = "patches"
+"""Whose images a model is to tell from its own where nothing else is asked for."""
 RATES = (0.01, 0.05, 0.1)
 DEFINITION = (
     "cosine to the nearest prototype above which at most a share fpr of images of a class without a prototype is "
@@ -81,14 +83,22 @@ def nearest(embeddings: Tensor, prototypes: Tensor) -> Tensor:
     return (embeddings @ prototypes.T).amax(1).float()
 
 
-def load_foreign(data: str | None, preprocessing: Preprocessing) -> ImageData | None:
+def load_foreign(data: str | None, preprocessing: Preprocessing, known: str | None = None) -> ImageData | None:
     """Images of other classes, read before the work that they are to judge; None: no such measurement.
 
+    Args:
+        data: where they are; where the default is what is known itself, there are none.
+        preprocessing: of the model.
+        known: where the images are that they are to be told from.
+
     Raises:
-        DataError: they cannot be read.
+        DataError: they cannot be read, or are the known ones.
     """
-    # From the disk, as only the test split is needed.
-    return None if data is None else load_data(data, preprocessing, storage="disk")
+    if data is None or data == known == FOREIGN:
+        return None
+    if data == known:
+        raise DataError(f"foreign = {data!r} is what the model is to know: give data of other classes, or none")
+    return load_data(data, preprocessing, storage="disk")  # as only the test split is needed
 
 
 def measure_foreign(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from training.data import ImageData, Storage, load_data
+from training.few_shot import with_shots
 from training.long_tail import with_long_tail
 from zoo.bundle import Bundle, Preprocessing, find
 from zoo.errors import ProtozooError
@@ -62,7 +63,7 @@ class Pretrained:
             raise ProtozooError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from error
 
     def load(self, data: str, storage: Storage = "auto") -> ImageData:
-        """Data, as the model takes them: of its own classes what it was trained on, long-tailed where that was.
+        """Data, as the model takes them: of its own classes what it was trained on, a long tail or a few shots of them.
 
         Args:
             data: as for :func:`training.data.load_data`, of any classes.
@@ -74,7 +75,11 @@ class Pretrained:
         images = load_data(data, self.preprocessing, storage=storage).in_order_of(self.labels)
         if images.classes != self.labels:
             return images
-        return with_long_tail(images, self.recipe.get("imbalance", 1.0), seed=self.recipe.get("seed", 0))
+        seed = self.recipe.get("seed", 0)
+        images = with_long_tail(images, self.recipe.get("imbalance", 1.0), seed=seed)
+        # What `fit` takes shots for is prototypes: it trains nothing.
+        shots = None if self.record["objective"] == "class_means" else self.recipe.get("shots")
+        return with_shots(images, shots, seed=seed)
 
     @property
     def lineage(self) -> dict[str, Any]:

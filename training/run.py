@@ -96,8 +96,8 @@ class Run:
         begun = self._read_images()
         if begun and (changed := difference(begun, identity(data))):
             raise ProtozooError(
-                f"{self.path} holds a run on {data.name} as it was: {changed}. Put the images back as they were to "
-                "resume, or choose another --out"
+                f"{self.path} holds a run on other images: {changed}. Put them back as they were to resume, or choose "
+                "another --out"
             )
 
     def _read_images(self) -> dict[str, Any]:

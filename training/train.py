@@ -69,7 +69,7 @@ def train(
     run.check_images(whole)
     images = with_long_tail(whole, recipe.imbalance, seed=recipe.seed)
     images = with_shots(images, recipe.shots, seed=recipe.seed)
-    foreign = load_foreign(options.foreign, preprocessing)
+    foreign = load_foreign(options.foreign, preprocessing, data)
     base = {"base": open_pretrained(recipe.pretrained).lineage} if recipe.pretrained is not None else {}
     labels, steps = images.train.labels, steps_per_epoch(len(images.train.labels), recipe.batch_size)
     parts = build_parts(recipe, labels, len(images.classes), steps, **tracking(options.trackers, out))

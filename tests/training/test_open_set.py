@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from training.data import Split, load_data
+from training.data import DataError, Split, load_data
 from training.evaluation import Outputs, run_model
 from training.open_set import RATES, load_foreign, measure_foreign, nearest, open_set_record, rejections, thresholds
 from zoo.bundle import Preprocessing
@@ -81,6 +81,14 @@ def test_the_area_under_the_curve_is_the_share_of_pairs_in_the_right_order() -> 
     least = sorted(nearest(many.embeddings, prototypes).tolist())[2]
     found = measure_foreign(model, preprocessing, many, prototypes, strangers)
     assert found["fpr_at_95_tpr"] == pytest.approx(sum(cosine >= least for cosine in other) / len(other))
+
+
+def test_images_are_not_told_from_themselves() -> None:
+    preprocessing = Preprocessing(16, 1.0, "bicubic", (0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
+    assert load_foreign("patches", preprocessing, "patches") is None  # the default: nobody asked
+    with pytest.raises(DataError, match="foreign = 'digits' is what the model is to know: give data of other classes"):
+        load_foreign("digits", preprocessing, "digits")
+    assert load_foreign("patches", preprocessing, "digits") is not None
 
 
 def test_the_record_has_both_kinds_of_thresholds_and_what_was_measured_of_foreign_images() -> None:

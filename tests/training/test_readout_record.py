@@ -64,7 +64,7 @@ def test_nonl_is_read_out_for_equal_frequencies_where_no_offsets_are_asked_for(
     tiny: Callable[..., Recipe], colours: Path, start: Start, tmp_path: Path
 ) -> None:
     out = tmp_path / "run"
-    start(tiny(epochs=1, imbalance=0.5, readout_prior="uniform"), out)
+    start(tiny(epochs=1, imbalance=0.5, shots=8, readout_prior="uniform"), out)
     metrics = Run(out).read_result()["metrics"]
     found = record_readout(str(out), str(colours), prior="uniform", device="cpu")
     assert metrics["test_accuracy_by_readout"]["bayes"] == found["test_accuracy"]

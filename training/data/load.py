@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -95,6 +96,10 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
 
 def _source(spec: str) -> Source:
     if spec in SOURCES:
+        if Path(spec).is_dir():
+            warnings.warn(
+                f"{spec} is the data set of that name, and not the folder: give ./{spec} for the folder", stacklevel=3
+            )
         return SOURCES[spec](spec)
     if spec.startswith(PREFIX):
         return hub_dataset(spec)

@@ -103,7 +103,7 @@ def fit(
         say(line)
     images = with_shots(images, options.shots, seed=options.seed)
     images = replace(images, name=options.data_name or images.name, license=options.data_license or images.license)
-    foreign = load_foreign(options.foreign, pretrained.preprocessing)
+    foreign = load_foreign(options.foreign, pretrained.preprocessing, data)
     say(f"{images.name}: {len(images.train.labels)} images of {len(images.classes)} classes, one pass each")
     started = time.perf_counter()
     train, test = encode(pretrained, images, options)

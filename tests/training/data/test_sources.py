@@ -98,6 +98,17 @@ def test_what_is_no_source_is_told_what_is(tmp_path: Path, preprocessing: Prepro
     refused(missing, preprocessing, str(missing), "neither a folder", "digits, patches, cifar10", "hfds/<owner>/<name>")
 
 
+def test_a_folder_with_the_name_of_a_data_set_is_told_how_it_is_meant(
+    make_folder: Callable[..., Path], tmp_path: Path, preprocessing: Preprocessing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_folder(tmp_path / "digits", train_images=2, test_images=1)
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(UserWarning, match=r"^digits is the data set .* give \./digits for the folder$") as caught:
+        assert len(load_data("digits", preprocessing).classes) == 10
+    assert caught[0].filename == __file__
+    assert len(load_data("./digits", preprocessing).classes) == 3
+
+
 def test_folder_of_neither_layout_is_told_both(tmp_path: Path, preprocessing: Preprocessing) -> None:
     refused(tmp_path, preprocessing, str(tmp_path), "no parquet files", "train/<class>/", "val/<class>/")
     (tmp_path / "train" / "a").mkdir(parents=True)

@@ -5,9 +5,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.training.runs import Protozoo
+from training.data import load_data
+from training.few_shot import with_shots
+from training.pretrained import open_pretrained
+from zoo.bundle import Preprocessing
 
 KINDS = ("prototypes", "linear", "normalized", "cached")
 
@@ -84,6 +89,22 @@ def test_a_run_on_a_long_tail_is_probed_on_the_images_that_it_had(protozoo: Prot
     record = json.loads(protozoo("probe", "prototypes", run, "--data", colours)[1])
     assert record["train_images"] == record["cost"]["images"] == 20 + 10 + 5
     assert record["data"] == "colours, long-tailed (0.25)"
+
+
+def test_a_run_of_few_shots_is_probed_on_the_images_that_it_had(
+    protozoo: Protozoo, run: Path, colours: Path, preprocessing: Preprocessing
+) -> None:
+    result = json.loads((run / "result.json").read_text())
+    result["recipe"] |= {"shots": 3, "seed": 7}
+    (run / "result.json").write_text(json.dumps(result))
+    record = json.loads(protozoo("probe", "prototypes", run, "--data", colours)[1])
+    assert (record["train_images"], record["data"]) == (9, "colours, 3 images a class")
+    same = with_shots(load_data(str(colours), preprocessing), 3, seed=7)
+    assert np.array_equal(open_pretrained(str(run)).load(str(colours)).train.images, same.train.images)  # type: ignore[union-attr]
+    # Shots of `fit` gave prototypes to an encoder that they did not train.
+    result |= {"objective": "class_means"}
+    (run / "result.json").write_text(json.dumps(result))
+    assert len(open_pretrained(str(run)).load(str(colours)).train.labels) == 60
 
 
 def test_mistakes_are_one_line_and_status_2(protozoo: Protozoo, run: Path, colours: Path, tmp_path: Path) -> None:
