@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
@@ -20,6 +21,7 @@ RAW_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream"
 FORM_TYPE = "multipart/form-data"
 JSON_TYPE = "application/json"
 FIELD = "image"
+_CHARSETS = (b"utf-8", b"us-ascii", b"iso-8859-1")
 _RAISE = "the operator can raise it with PROTOZOO_MAX_BODY_BYTES or `protozoo serve --max-body-mib`"
 _ACCEPT = {"Accept": ", ".join((*RAW_TYPES, FORM_TYPE))}
 _RAW_ALIASES = (*RAW_TYPES, "image/jpg")  # the last is wrong, and what many clients send
@@ -136,6 +138,7 @@ class _Parser(MultiPartParser):
 async def _form(
     request: Request, stream: AsyncGenerator[bytes, None], max_bytes: int, max_images: int, parts: Sequence[str]
 ) -> Form:
+    _check_charset(request)
     # Within Starlette's own limit one image too many is told in words; above it stands the operator's.
     parser = _Parser(request.headers, stream, max_files=max(1000, max_images + len(parts)))
     parser.spool_max_size = max_bytes  # the whole body is bounded, so no part needs a temporary file
@@ -144,8 +147,6 @@ async def _form(
         form = await parser.parse()
     except (MultiPartException, FormParserError) as error:  # Starlette before 1.8 lets the second through
         raise ServingError("malformed_body", f"the multipart body cannot be read: {error}") from error
-    except UnicodeError as error:  # Python's codecs are more than character sets, and `undefined` is one
-        raise ServingError("malformed_body", "the multipart body is not in the charset of its Content-Type") from error
     try:
         if not parser.ended:
             raise ServingError("malformed_body", "the multipart body ends before its closing boundary")
@@ -153,6 +154,14 @@ async def _form(
         return Form(await _files(form, max_images), {name: await _bytes(form[name]) for name in parts if name in form})
     finally:
         await form.close()
+
+
+def _check_charset(request: Request) -> None:
+    """Refuse others than Python decodes quickly: the parser takes any codec, and Punycode takes minutes for a MiB."""
+    charset = parse_options_header(request.headers["content-type"])[1].get(b"charset", _CHARSETS[0])
+    if charset.lower() not in _CHARSETS:
+        shown = charset[:40].decode("latin-1")
+        raise ServingError("malformed_body", f"the charset {shown!r} of Content-Type is not taken; leave it out")
 
 
 def _check_names(form: FormData, parts: Sequence[str]) -> None:
@@ -165,8 +174,7 @@ def _check_names(form: FormData, parts: Sequence[str]) -> None:
 
 
 async def _bytes(part: UploadFile | str) -> bytes:
-    # What UTF-7 calls a text may hold half of a surrogate pair; whoever reads the part refuses it.
-    return await part.read() if isinstance(part, UploadFile) else part.encode(errors="surrogatepass")
+    return await part.read() if isinstance(part, UploadFile) else part.encode()
 
 
 async def _files(form: FormData, max_images: int) -> list[bytes]:

@@ -133,6 +133,23 @@ def test_row_14_malformed_multipart(client, content_type, data):
     assert_error(post(client, data, content_type=content_type), 400, "malformed_body")
 
 
+@pytest.mark.parametrize("charset", ["punycode", "idna", "utf-7", "undefined", "no-such", "utf-8 x"])
+def test_no_codec_of_python_s_reads_a_form(client, charset):
+    """Punycode would take minutes, in which nobody is answered, for what fits in a body."""
+    part = b'--b\r\nContent-Disposition: form-data; name="names"\r\n\r\n%b\r\n--b--\r\n'
+    text = b"a" * 400_000 + b"-" + b"a" * 400_000
+    started = time.perf_counter()
+    response = post(client, part % text, content_type=f'multipart/form-data; boundary=b; charset="{charset}"')
+    assert "charset" in assert_error(response, 400, "malformed_body")
+    assert time.perf_counter() - started < 5
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8", "us-ascii", "ISO-8859-1"])
+def test_a_form_may_name_its_charset(client, encode, charset):
+    body = b'--b\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n%b\r\n--b--\r\n' % encode()
+    assert post(client, body, content_type=f"multipart/form-data; charset={charset}; boundary=b").status_code == 200
+
+
 def test_a_form_without_files_is_an_error(client):
     assert_error(post(client, b"--b--\r\n", content_type="multipart/form-data; boundary=b"), 422, "invalid_form")
 
