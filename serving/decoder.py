@@ -24,8 +24,8 @@ MAX_SCANS = 100
 """Of one JPEG. Progressive ones have some ten; each goes over the whole picture, whatever little it adds to it."""
 
 _MAX_SEGMENTS = 10_000
-_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
-"""Not the stuffing and restarts of a scan's data, nor TEM: they have no length, which could hide what follows."""
+_MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
+"""Of a segment, or the end. Others have no length to libjpeg, and one that was made up could hide what follows."""
 
 _DRAFT = 2  # times the size after resizing; at 1 the differences from exact are twice as large
 
