@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -163,14 +163,14 @@ class Api:
         reading = read_form(request, max_bytes=settings.max_body_bytes, max_images=settings.max_images, parts=parts)
         return await self._within_time(settings, reading)
 
-    async def json(self, request: Request, runtime: Runtime, check: Callable[[Any], T]) -> T:
-        """What ``check`` makes of a body of JSON, within the limits of size and time."""
-        return await self._within_time(runtime.settings, read_json(request, runtime.settings.max_body_bytes, check))
+    async def json(self, request: Request, runtime: Runtime, read: Callable[[bytes], T]) -> T:
+        """What ``read`` makes of a body of JSON, within the limits of size and time."""
+        return await self._within_time(runtime.settings, read_json(request, runtime.settings.max_body_bytes, read))
 
-    async def short_json(self, request: Request, runtime: Runtime, check: Callable[[Any], T]) -> T:
+    async def short_json(self, request: Request, runtime: Runtime, read: Callable[[bytes], T]) -> T:
         """The same of a body that can hold no more than a name."""
         most = min(runtime.settings.max_body_bytes, _SHORT_BYTES)
-        return await self._within_time(runtime.settings, read_json(request, most, check, "a name takes less"))
+        return await self._within_time(runtime.settings, read_json(request, most, read, "a name takes less"))
 
     @staticmethod
     async def _within_time(settings: Settings, reading: Awaitable[T]) -> T:

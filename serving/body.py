@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import parse_options_header
@@ -74,13 +74,13 @@ async def read_form(request: Request, *, max_bytes: int, max_images: int, parts:
     return await _form(request, stream, max_bytes, max_images, parts)
 
 
-async def read_json(request: Request, max_bytes: int, check: Callable[[Any], T], advice: str = _RAISE) -> T:
+async def read_json(request: Request, max_bytes: int, read: Callable[[bytes], T], advice: str = _RAISE) -> T:
     """Read a body of JSON.
 
     Args:
         request: its body must not have been read.
         max_bytes: largest body.
-        check: makes of what was parsed what is wanted, or raises; in a thread where it is long.
+        read: makes of it what is wanted, or raises; in a thread where it is long.
         advice: what to do about a larger one.
 
     Raises:
@@ -94,7 +94,7 @@ async def read_json(request: Request, max_bytes: int, check: Callable[[Any], T],
     _check_length(request.headers.get("content-length"), max_bytes, advice)
     data = b"".join([chunk async for chunk in _limited(request, max_bytes, advice)])
     try:
-        return await parse(data, check)
+        return await parse(data, read)
     except (ValueError, RecursionError) as error:
         raise ServingError("malformed_body", "the body is not JSON") from error
 

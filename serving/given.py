@@ -6,11 +6,13 @@ import io
 import json
 import re
 from collections.abc import Mapping
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 
 from serving.errors import ServingError
+from serving.items import TEXT, items
 from serving.prototypes import GIVEN, PrototypeSet
 from serving.sets.embeddings import unit_rows
 from serving.sets.errors import InvalidExamplesError
@@ -78,12 +80,14 @@ def _unit_rows(array: NDArray[np.generic], dim: int, max_classes: int) -> NDArra
 
 
 def _names(data: bytes, count: int) -> list[str]:
+    wanted = f"`{NAMES}` must be a JSON list of {count} texts, one for each row of `{ROWS}`"
     try:
-        names = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise _invalid(f"`{NAMES}` must be a JSON list of {count} texts") from error
-    if not isinstance(names, list) or len(names) != count or not all(isinstance(name, str) for name in names):
-        raise _invalid(f"`{NAMES}` must be a JSON list of {count} texts, one for each row of `{ROWS}`")
+        written = list(islice(items(data, TEXT), count + 1))  # before they are parsed: there may be millions
+        if len(written) != count:
+            raise _invalid(wanted)
+        names: list[str] = [json.loads(text) for text in written]
+    except ValueError as error:
+        raise _invalid(wanted) from error
     if any(not name or len(name) > MAX_LABEL or _LONE_SURROGATE.search(name) for name in names):
         raise _invalid(f"every one of `{NAMES}` must have 1 to {MAX_LABEL} characters of Unicode")
     return names

@@ -35,17 +35,6 @@ async def respond(make: Callable[[], Any], *, quick: bool, headers: Mapping[str,
     return await run_in_threadpool(lambda: LengthyResponse(make(), headers=headers))
 
 
-async def parse(data: bytes, check: Callable[[Any], T]) -> T:
-    """What ``check`` makes of JSON, in a thread where the text is long.
-
-    Raises:
-        ValueError, RecursionError: it is no JSON.
-    """
-    if len(data) <= _QUICK_BYTES:
-        return check(json.loads(data))
-    return await run_in_threadpool(_parse_in_turns, data, check)
-
-
-def _parse_in_turns(data: bytes, check: Callable[[Any], T]) -> T:
-    # The parser calls these for every number: functions of Python's, at which another thread may take the lock.
-    return check(json.loads(data, parse_float=lambda text: float(text), parse_int=lambda text: int(text)))  # noqa: PLW0108
+async def parse(data: bytes, read: Callable[[bytes], T]) -> T:
+    """What ``read`` makes of JSON, in a thread where the text is long: there it is to be parsed in pieces."""
+    return await run_in_threadpool(read, data) if len(data) > _QUICK_BYTES else read(data)

@@ -26,8 +26,10 @@ from serving.lengthy import respond
 from serving.prototypes import DEFAULT, angle
 from serving.query import check_names
 from serving.runtime import Runtime
+from serving.sent import sent_embeddings
 from serving.sets import ClassState, SetError, SetInfo, Snapshot
 from serving.sets.embeddings import spreads
+from serving.sets.rows import check_count
 
 _QUICK_CLASSES, _QUICK_NUMBERS = 1024, 4096
 """In an answer, which take less than handing it to a thread, or not much more."""
@@ -123,7 +125,7 @@ class SetsApi:
         if verb == "enrol" and "if-match" in request.headers:
             raise ServingError("invalid_parameter", "If-Match means nothing for a class that is yet to be made")
         with self._api.permit():
-            embeddings, images = await self._embeddings(request)
+            embeddings, images = await self._embeddings(request, label)
             if keep == "images" and images is None:
                 raise ServingError("invalid_parameter", "keep=images needs images; embeddings were sent")
             options: dict[str, Any] = {
@@ -138,11 +140,12 @@ class SetsApi:
                 state = await run_in_threadpool(enrolled.store.add_examples, name, label, embeddings, **options)
         return await self._changed(enrolled, name, state, 201 if verb == "enrol" else 200)
 
-    async def _embeddings(self, request: Request) -> tuple[Any, list[bytes] | None]:
+    async def _embeddings(self, request: Request, label: str) -> tuple[Any, list[bytes] | None]:
         """(embeddings, images) of a body; images are None where the client embedded them itself."""
         runtime = self._api.running()
         if media_type(request) == JSON_TYPE:
-            return await self._api.json(request, runtime, _sent_embeddings), None
+            check = partial(check_count, label=label, limits=runtime.enrolled.store.limits)
+            return await self._api.json(request, runtime, lambda data: sent_embeddings(data, runtime.dim, check)), None
         form = await self._api.form(request, runtime)
         results = await self._api.embedded(request, runtime, form.images)
         return [_embedding(result, index, len(results)) for index, result in enumerate(results)], form.images
@@ -291,23 +294,8 @@ def _embedding(result: Embedded | ServingError, index: int, count: int) -> Any:
     raise ServingError(result.code, f"image {index + 1} of {count}: {result.message}; nothing was enrolled")
 
 
-def _sent_embeddings(body: Any) -> Any:
-    if not isinstance(body, dict) or set(body) != {"embeddings"}:
-        raise ServingError("malformed_body", 'send {"embeddings": [[...], ...]}, or images')
-    rows = body["embeddings"]
-    # A boolean is an int to Python, and to NumPy a number like any other.
-    if not isinstance(rows, list) or not all(
-        isinstance(row, list) and {*map(type, row)} <= {int, float} for row in rows
-    ):
-        raise ServingError("invalid_examples", "embeddings must be a list of lists of numbers")
-    try:
-        arrays = [np.array(row, np.float64) for row in rows]  # row by row, so that other threads get their turn
-    except OverflowError:
-        raise ServingError("invalid_examples", "embeddings hold a number that is too large") from None
-    return np.stack(arrays) if len({*map(len, arrays)}) == 1 else arrays  # of several lengths: the store says why not
-
-
-def _other_class(field: str, body: Any) -> str:
+def _other_class(field: str, data: bytes) -> str:
+    body = json.loads(data)
     if not isinstance(body, dict) or set(body) != {field} or not isinstance(body[field], str):
         raise ServingError("malformed_body", f'send {{"{field}": "name of a class"}}')
     name: str = body[field]
