@@ -77,19 +77,18 @@ class Api:
         """POST /v1/classify."""
         runtime = self.running()
         query = classify_query(request.query_params)
-        with self.permit():
-            # A mistake in the query is told before the images are read, unless the body may bring the prototypes along.
-            question = None if query.set is None else await runtime.question(query)
-            form = await self.form(request, runtime, PARTS)
-            given = await self._given(form, runtime)
-            if question is None:
-                question = await runtime.question(query, given)
-            elif given:
-                raise ServingError("invalid_form", "the request brings prototypes along and names a set; choose one")
-            question.check_images(len(form.images))
-            results = await self.embedded(request, runtime, form.images)
-            quick = question.is_quick(len(results))
-            return await respond(lambda: runtime.classified(results, question), quick=quick)
+        # A mistake in the query is told before the images are read, unless the body may bring the prototypes along.
+        question = None if query.set is None else await runtime.question(query)
+        form = await self.form(request, runtime, PARTS)
+        given = await self._given(form, runtime)
+        if question is None:
+            question = await runtime.question(query, given)
+        elif given:
+            raise ServingError("invalid_form", "the request brings prototypes along and names a set; choose one")
+        question.check_images(len(form.images))
+        results = await self.embedded(request, runtime, form.images)
+        quick = question.is_quick(len(results))
+        return await respond(lambda: runtime.classified(results, question), quick=quick)
 
     @staticmethod
     async def _given(form: Form, runtime: Runtime) -> PrototypeSet | None:
@@ -104,27 +103,25 @@ class Api:
         """POST /v1/embed."""
         runtime = self.running()
         encoding = embed_format(request.query_params)
-        with self.permit():
-            form = await self.form(request, runtime)
-            results = await self.embedded(request, runtime, form.images)
-            quick = encoding == "base64" or len(results) * runtime.dim <= _QUICK_NUMBERS
-            return await respond(lambda: runtime.embeddings(results, encoding), quick=quick)
+        form = await self.form(request, runtime)
+        results = await self.embedded(request, runtime, form.images)
+        quick = encoding == "base64" or len(results) * runtime.dim <= _QUICK_NUMBERS
+        return await respond(lambda: runtime.embeddings(results, encoding), quick=quick)
 
     async def verify(self, request: Request) -> Response:
         """POST /v1/verify."""
         runtime = self.running()
         threshold = verify_query(request.query_params, runtime.thresholds)
-        with self.permit():
-            form = await self.form(request, runtime)
-            if len(form.images) != 2:
-                raise ServingError("invalid_form", f"two `image` files are compared; the form holds {len(form.images)}")
-            first, second = await self.embedded(request, runtime, form.images)
-            for result in (first, second):
-                if isinstance(result, ServingError):
-                    raise result
-            assert isinstance(first, Embedded)
-            assert isinstance(second, Embedded)
-            return JSONResponse(runtime.verified(first, second, threshold))
+        form = await self.form(request, runtime)
+        if len(form.images) != 2:
+            raise ServingError("invalid_form", f"two `image` files are compared; the form holds {len(form.images)}")
+        first, second = await self.embedded(request, runtime, form.images)
+        for result in (first, second):
+            if isinstance(result, ServingError):
+                raise result
+        assert isinstance(first, Embedded)
+        assert isinstance(second, Embedded)
+        return JSONResponse(runtime.verified(first, second, threshold))
 
     async def model(self, request: Request) -> Response:
         """GET /v1/model."""
@@ -148,7 +145,11 @@ class Api:
 
     @contextmanager
     def permit(self) -> Iterator[None]:
-        """Bounds how many long bodies and answers are made at a time: taken before them, given back after."""
+        """Bounds how many bodies and answers are in memory at a time: taken before them, given back after.
+
+        Raises:
+            ServingError: "not_ready", or "busy" where there are as many as the settings allow.
+        """
         if self._requests >= self.running().settings.max_requests:
             raise busy(f"{self._requests} requests are being answered")
         self._requests += 1

@@ -21,6 +21,7 @@ from serving.model import Model
 from serving.model import load as load_model
 from serving.openapi import DOCUMENT, serve_document
 from serving.page import ASSETS, PAGE, Page, read_files
+from serving.sending import InPieces, Permitted
 from serving.sets import SetError
 from serving.sets_api import SetsApi
 from serving.settings import Settings
@@ -55,7 +56,7 @@ def create_app(
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Logged)],
+        middleware=[Middleware(Logged), Middleware(InPieces)],
         lifespan=api.lifespan,
         exception_handlers={
             ServingError: _answer_error,
@@ -119,7 +120,11 @@ def _routes(api: Api, path: str, handlers: Mapping[str, Handler], access: str | 
             path,
             handler,
             methods=[method],
-            middleware=[*_measured(api, path), _authorised(api, access or (READ if method == "GET" else WRITE))],
+            middleware=[
+                *_measured(api, path),
+                _authorised(api, access or (READ if method == "GET" else WRITE)),
+                Middleware(Permitted, permit=api.permit),
+            ],
         )
         for method, handler in handlers.items()
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from itertools import islice
 from typing import Any, TypeVar
 
 from starlette.concurrency import run_in_threadpool
@@ -25,7 +26,9 @@ class LengthyResponse(JSONResponse):
     def render(self, content: Any) -> bytes:
         """The body."""
         encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-        return "".join(encoder.iterencode(content)).encode()
+        pieces = encoder.iterencode(content)
+        # Millions, each a text of its own, are not all kept until the last.
+        return b"".join(iter(lambda: "".join(islice(pieces, 1024)).encode(), b""))
 
 
 async def respond(make: Callable[[], Any], *, quick: bool, headers: Mapping[str, str] | None = None) -> JSONResponse:

@@ -63,19 +63,21 @@ class SetsApi:
                 lambda: {**listed, "classes": [{"label": label} for label in labels]},
                 quick=len(labels) <= _QUICK_CLASSES,
             )
-        with self._api.permit():
-            info = await run_in_threadpool(runtime.enrolled.store.get_set, name)
-            snapshot = await runtime.enrolled.snapshot(name)
-            listed = {
-                **_info(info, runtime),
-                "version": snapshot.version,
-                "thresholds": await runtime.enrolled.thresholds(name),
-            }
-            return await respond(
-                lambda: {**listed, "classes": _classes(snapshot)},
-                quick=len(snapshot.labels) <= _QUICK_CLASSES,
-                headers=_tag(snapshot.version),
-            )
+        info = await run_in_threadpool(runtime.enrolled.store.get_set, name)
+        snapshot = await runtime.enrolled.snapshot(name)
+        listed = {
+            **_info(info, runtime),
+            # The classes below are of the snapshot's moment, and so must be what is counted.
+            "version": snapshot.version,
+            "class_count": len(snapshot.labels),
+            "example_count": int(snapshot.counts.sum()),
+            "thresholds": await runtime.enrolled.thresholds(name),
+        }
+        return await respond(
+            lambda: {**listed, "classes": _classes(snapshot)},
+            quick=len(snapshot.labels) <= _QUICK_CLASSES,
+            headers=_tag(snapshot.version),
+        )
 
     async def delete(self, request: Request) -> Response:
         """DELETE /v1/sets/{set}."""
@@ -92,19 +94,18 @@ class SetsApi:
         if chosen not in ("json", "npy"):
             raise ServingError("invalid_parameter", f"format must be json or npy; it is {chosen[:40]!r}")
         runtime, name = self._api.running(), request.path_params["set"]
-        with self._api.permit():
-            if name == DEFAULT:
-                found, tag = runtime.prototypes, {}
-            else:
-                found, version = await runtime.enrolled.versioned(name)
-                tag = _tag(version)
-            if chosen == "json":
-                return await respond(
-                    lambda: {"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()},
-                    quick=found.rows.size <= _QUICK_NUMBERS,
-                    headers=tag,
-                )
-            return Response(await run_in_threadpool(_npy, found.rows), media_type="application/x-npy", headers=tag)
+        if name == DEFAULT:
+            found, tag = runtime.prototypes, {}
+        else:
+            found, version = await runtime.enrolled.versioned(name)
+            tag = _tag(version)
+        if chosen == "json":
+            return await respond(
+                lambda: {"set": found.name, "labels": list(found.labels), "prototypes": found.rows.tolist()},
+                quick=found.rows.size <= _QUICK_NUMBERS,
+                headers=tag,
+            )
+        return Response(await run_in_threadpool(_npy, found.rows), media_type="application/x-npy", headers=tag)
 
     async def enrol(self, request: Request) -> Response:
         """PUT /v1/sets/{set}/classes/{class}."""
@@ -124,20 +125,19 @@ class SetsApi:
         if_match = _if_match(request)
         if verb == "enrol" and "if-match" in request.headers:
             raise ServingError("invalid_parameter", "If-Match means nothing for a class that is yet to be made")
-        with self._api.permit():
-            embeddings, images = await self._embeddings(request, label)
-            if keep == "images" and images is None:
-                raise ServingError("invalid_parameter", "keep=images needs images; embeddings were sent")
-            options: dict[str, Any] = {
-                "key": request.headers.get("idempotency-key"),
-                "images": images if keep == "images" else None,
-                "content": None if images is None else _digest(images, keep),
-            }
-            if verb == "enrol":
-                state = await run_in_threadpool(enrolled.store.enrol, name, label, embeddings, **options)
-            else:
-                options["if_match"] = if_match
-                state = await run_in_threadpool(enrolled.store.add_examples, name, label, embeddings, **options)
+        embeddings, images = await self._embeddings(request, label)
+        if keep == "images" and images is None:
+            raise ServingError("invalid_parameter", "keep=images needs images; embeddings were sent")
+        options: dict[str, Any] = {
+            "key": request.headers.get("idempotency-key"),
+            "images": images if keep == "images" else None,
+            "content": None if images is None else _digest(images, keep),
+        }
+        if verb == "enrol":
+            state = await run_in_threadpool(enrolled.store.enrol, name, label, embeddings, **options)
+        else:
+            options["if_match"] = if_match
+            state = await run_in_threadpool(enrolled.store.add_examples, name, label, embeddings, **options)
         return await self._changed(enrolled, name, state, 201 if verb == "enrol" else 200)
 
     async def _embeddings(self, request: Request, label: str) -> tuple[Any, list[bytes] | None]:
@@ -187,10 +187,9 @@ class SetsApi:
         check_names(request.query_params, ())
         enrolled, name = self._enrolled(request)
         runtime, label = self._api.running(), request.path_params["class"]
-        with self._api.permit():
-            other = await self._api.short_json(request, runtime, partial(_other_class, field))
-            work = enrolled.store.rename_class if field == "to" else enrolled.store.merge_classes
-            state = await run_in_threadpool(work, name, label, other, if_match=_if_match(request))
+        other = await self._api.short_json(request, runtime, partial(_other_class, field))
+        work = enrolled.store.rename_class if field == "to" else enrolled.store.merge_classes
+        state = await run_in_threadpool(work, name, label, other, if_match=_if_match(request))
         return await self._changed(enrolled, name, state)
 
     def _enrolled(self, request: Request) -> tuple[EnrolledSets, str]:

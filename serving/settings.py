@@ -33,7 +33,7 @@ class Settings:
         max_body_bytes: largest body of a request, in bytes.
         max_pixels: largest picture, in pixels; while it is decoded each takes up to 17 bytes.
         max_images: most images in one request.
-        max_requests: most requests at a time, each of which may hold a body in memory.
+        max_requests: most requests at a time, each of which may hold a body or an answer in memory.
         max_queue: most images that wait for the device.
         decode: "exact" (equal to timm's evaluation) or "fast" (large JPEGs are decoded at a part of their size).
         decode_threads: threads that decode.

@@ -222,6 +222,22 @@ def test_what_another_process_writes_is_seen_within_a_second(bundle, encode, dat
     other.close()
 
 
+def test_what_is_counted_of_a_set_is_of_the_moment_of_its_classes(bundle, encode, tmp_path, monkeypatch):
+    """Another process may have written since the classes were read, and is noticed a little later."""
+    monkeypatch.setattr("serving.enrolled.POLL_SECONDS", 60)
+    settings = Settings(str(bundle.path), database=f"sqlite:///{tmp_path}/sets.sqlite")
+    other = SetStore.open(settings.database, ModelKey(bundle.sha256["model.safetensors"], 8))
+    with TestClient(create_app(lambda: settings)) as client:
+        enrol(client, "mine", "x", encode())
+        for label in "yz":
+            listed = client.get("/v1/sets/mine").json()
+            assert listed["class_count"] == len(listed["classes"])
+            assert listed["example_count"] == sum(one["n"] for one in listed["classes"])
+            assert listed["version"] == max(one["version"] for one in listed["classes"])
+            other.enrol("mine", label, np.eye(8)[:2])
+    other.close()
+
+
 def test_a_set_of_another_model_is_named_and_not_used(bundle, encode, tmp_path, database_url):
     database = database_url
     other = make_tiny_bundle(tmp_path / "other", seed=1)
