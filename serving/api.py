@@ -88,7 +88,8 @@ class Api:
         question.check_images(len(form.images))
         results = await self.embedded(request, runtime, form.images)
         quick = question.is_quick(len(results))
-        return await respond(lambda: runtime.classified(results, question), quick=quick)
+        run = runtime.enrolled.read if question.exemplars else run_in_threadpool
+        return await respond(lambda: runtime.classified(results, question), quick=quick, run=run)
 
     @staticmethod
     async def _given(form: Form, runtime: Runtime) -> PrototypeSet | None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-
-from starlette.concurrency import run_in_threadpool
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
 
 from serving.errors import ServingError
 from serving.prototypes import PrototypeSet
 from serving.sets import Limits, ModelKey, SetError, SetInfo, SetStore, Snapshot
 from serving.sets.embeddings import MAX_EXAMPLES
 from serving.settings import Settings, variable
+from serving.threads import Threads
 from zoo.bundle import Bundle, ProtozooError
 from zoo.bundle.open_set import leave_out_thresholds
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +25,8 @@ POLL_SECONDS = 0.25
 """How often the database is asked whether another worker or replica has written."""
 CALIBRATION_EXAMPLES = 10_000
 """Most examples of a set that its thresholds are computed from: of more, some spread over all of them."""
+_READERS, _WRITERS, _MOST_WRITES = 8, 4, 32
+"""Threads, and writes that run or wait: where the database is locked each takes 10 s."""
 
 
 def open_store(settings: Settings, bundle: Bundle) -> SetStore:
@@ -61,12 +67,17 @@ class EnrolledSets:
         self._known: dict[str, tuple[Snapshot, PrototypeSet]] = {}
         self._fresh: set[str] = set()  # of them, those that nobody is known to have written to since
         self._changes = 0
+        self._restorations = 0
         self._calibrated: dict[str, tuple[int, list[dict[str, float]]]] = {}
         self._revision = -1
         self._task: asyncio.Task[None] | None = None
+        # Each waits for the database, and none for the others where that does not answer.
+        self._readers = Threads("read sets", _READERS)
+        self._writers = Threads("write sets", _WRITERS, most=_MOST_WRITES, waiting="writes wait for the database")
+        self._watcher = Threads("watch sets", 1)
 
     async def __aenter__(self) -> EnrolledSets:
-        self._revision = await run_in_threadpool(self.store.revision)
+        self._revision = await self._watcher.run(self.store.revision)
         self._task = asyncio.create_task(self._watch(), name="enrolled sets")
         return self
 
@@ -74,7 +85,24 @@ class EnrolledSets:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        await run_in_threadpool(self.store.close)
+        await self._watcher.run(self.store.close)
+        for threads in (self._readers, self._writers, self._watcher):
+            threads.close()
+
+    async def read(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``work`` gives, which may wait for the database."""
+        return await self._readers.run(work, *args, **kwargs)
+
+    async def write(self, name: str, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """What ``work`` gives, which writes to the set ``name``, or in vain.
+
+        Raises:
+            ServingError: "busy" where too many writes wait already.
+        """
+        try:
+            return await self._writers.run(work, *args, **kwargs)
+        finally:
+            self.forget(name)
 
     async def get(self, name: str) -> PrototypeSet:
         """The prototypes of a set; see :meth:`versioned`."""
@@ -109,7 +137,7 @@ class EnrolledSets:
         version = (await self.snapshot(name)).version
         known = self._calibrated.get(name)
         if known is None or known[0] != version:
-            known = self._calibrated[name] = await run_in_threadpool(self._calibrate, name)
+            known = self._calibrated[name] = await self.read(self._calibrate, name)
         return known[1]
 
     def _calibrate(self, name: str) -> tuple[int, list[dict[str, float]]]:
@@ -119,13 +147,13 @@ class EnrolledSets:
     async def _entry(self, name: str) -> tuple[Snapshot, PrototypeSet]:
         if name in self._fresh:
             return self._known[name]
-        changes, earlier = self._changes, self._known.get(name)
-        entry = await run_in_threadpool(self._read, name, earlier)
+        changes, restorations, earlier = self._changes, self._restorations, self._known.get(name)
+        entry = await self.read(self._read, name, earlier)
         if changes == self._changes:  # else it may be older than what has been noticed meanwhile
             self._known[name] = entry
             self._fresh.add(name)
-        elif self._known.get(name) is earlier:  # else a read that began later has ended before, and is newer
-            self._known[name] = entry
+        elif restorations == self._restorations and self._known.get(name) is earlier:
+            self._known[name] = entry  # else a read that began later has ended before, and is newer
         return entry
 
     def _read(self, name: str, earlier: tuple[Snapshot, PrototypeSet] | None) -> tuple[Snapshot, PrototypeSet]:
@@ -147,9 +175,9 @@ class EnrolledSets:
         while True:
             await asyncio.sleep(POLL_SECONDS)
             try:
-                revision = await run_in_threadpool(self.store.revision)
+                revision = await self._watcher.run(self.store.revision)
                 if revision != self._revision:
-                    self._drop_changed(await run_in_threadpool(self.store.list_sets), revision)
+                    self._drop_changed(await self._watcher.run(self.store.list_sets), revision)
             except Exception as error:  # whatever it is: who no longer looks would answer from old sets for good
                 if type(error) is not trouble:  # not four times a second
                     _tell(error)
@@ -161,6 +189,10 @@ class EnrolledSets:
 
     def _drop_changed(self, infos: list[SetInfo], revision: int) -> None:
         versions = {info.name: info.version for info in infos}
+        if revision < self._revision:
+            # The database was put back to what it was: versions will come again, and mean something else.
+            versions = {}
+            self._restorations += 1
         self._known = {name: entry for name, entry in self._known.items() if name in versions}
         # Only what was fresh can still be: this process may have written since the versions were read.
         self._fresh = {

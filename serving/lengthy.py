@@ -7,7 +7,7 @@ thread: half a second for 12 MiB of numbers, in which nobody else is answered.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 T = TypeVar("T")
+Run = Callable[[Callable[[], JSONResponse]], Awaitable[JSONResponse]]
 
 _QUICK_BYTES = 32 << 10
 """What is parsed in less time than it takes to hand it to a thread, or not much more."""
@@ -31,11 +32,20 @@ class LengthyResponse(JSONResponse):
         return b"".join(iter(lambda: "".join(islice(pieces, 1024)).encode(), b""))
 
 
-async def respond(make: Callable[[], Any], *, quick: bool, headers: Mapping[str, str] | None = None) -> JSONResponse:
-    """The answer with what ``make`` gives, made and rendered in a thread unless that is ``quick``."""
+async def respond(
+    make: Callable[[], Any], *, quick: bool, headers: Mapping[str, str] | None = None, run: Run = run_in_threadpool
+) -> JSONResponse:
+    """The answer with what ``make`` gives, made and rendered in a thread unless that is ``quick``.
+
+    Args:
+        make: gives what is to be JSON.
+        quick: whether that and rendering it takes next to no time.
+        headers: of the answer.
+        run: has a thread do what it is given.
+    """
     if quick:
         return JSONResponse(make(), headers=headers)
-    return await run_in_threadpool(lambda: LengthyResponse(make(), headers=headers))
+    return await run(lambda: LengthyResponse(make(), headers=headers))
 
 
 async def parse(data: bytes, read: Callable[[bytes], T]) -> T:

@@ -21,6 +21,7 @@ from serving.metrics import Metrics
 from serving.model import Model
 from serving.prototypes import DEFAULT, PrototypeSet, angle
 from serving.query import ClassifyQuery, Question
+from serving.sets import SetError
 from serving.settings import Settings
 from zoo.bundle import Bundle
 
@@ -164,8 +165,11 @@ class Runtime:
         return answer.as_json() | {"exemplars": self._exemplars(embedded, competing.name, best, question.exemplars)}
 
     def _exemplars(self, embedded: Embedded, name: str, label: str, count: int) -> list[dict[str, Any]]:
-        """The nearest stored examples of a class: why it was chosen."""
-        stored = self.enrolled.store.exemplars(name, label)
+        """The nearest stored examples of a class: why it was chosen; none where they cannot be read any more."""
+        try:
+            stored = self.enrolled.store.exemplars(name, label)
+        except SetError:  # somebody has deleted or renamed it, or the database is away: the answer is in memory
+            return []
         cosines = stored.embeddings @ embedded.embedding
         nearest = np.argsort(-cosines, kind="stable")[:count]
         return [{"id": stored.ids[index], "label": label, "cosine": float(cosines[index])} for index in nearest]

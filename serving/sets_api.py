@@ -49,7 +49,7 @@ class SetsApi:
         """GET /v1/sets."""
         check_names(request.query_params, ())
         runtime = self._api.running()
-        infos = await run_in_threadpool(runtime.enrolled.store.list_sets)
+        infos = await runtime.enrolled.read(runtime.enrolled.store.list_sets)
         return JSONResponse({"sets": [_default_info(runtime), *(_info(info, runtime) for info in infos)]})
 
     async def one(self, request: Request) -> Response:
@@ -63,7 +63,7 @@ class SetsApi:
                 lambda: {**listed, "classes": [{"label": label} for label in labels]},
                 quick=len(labels) <= _QUICK_CLASSES,
             )
-        info = await run_in_threadpool(runtime.enrolled.store.get_set, name)
+        info = await runtime.enrolled.read(runtime.enrolled.store.get_set, name)
         snapshot = await runtime.enrolled.snapshot(name)
         listed = {
             **_info(info, runtime),
@@ -83,8 +83,7 @@ class SetsApi:
         """DELETE /v1/sets/{set}."""
         check_names(request.query_params, ())
         enrolled, name = self._enrolled(request)
-        await run_in_threadpool(enrolled.store.delete_set, name, if_match=_if_match(request))
-        enrolled.forget(name)
+        await enrolled.write(name, enrolled.store.delete_set, name, if_match=_if_match(request))
         return Response(status_code=204)
 
     async def prototypes(self, request: Request) -> Response:
@@ -134,10 +133,10 @@ class SetsApi:
             "content": None if images is None else _digest(images, keep),
         }
         if verb == "enrol":
-            state = await run_in_threadpool(enrolled.store.enrol, name, label, embeddings, **options)
+            state = await enrolled.write(name, enrolled.store.enrol, name, label, embeddings, **options)
         else:
             options["if_match"] = if_match
-            state = await run_in_threadpool(enrolled.store.add_examples, name, label, embeddings, **options)
+            state = await enrolled.write(name, enrolled.store.add_examples, name, label, embeddings, **options)
         return await self._changed(enrolled, name, state, 201 if verb == "enrol" else 200)
 
     async def _embeddings(self, request: Request, label: str) -> tuple[Any, list[bytes] | None]:
@@ -154,7 +153,7 @@ class SetsApi:
         """GET /v1/sets/{set}/classes/{class}."""
         check_names(request.query_params, ())
         enrolled, name = self._enrolled(request)
-        state = await run_in_threadpool(enrolled.store.get_class, name, request.path_params["class"])
+        state = await enrolled.read(enrolled.store.get_class, name, request.path_params["class"])
         return await self._state(enrolled, name, state)
 
     async def delete_class(self, request: Request) -> Response:
@@ -162,8 +161,7 @@ class SetsApi:
         check_names(request.query_params, ())
         enrolled, name = self._enrolled(request)
         label = request.path_params["class"]
-        await run_in_threadpool(enrolled.store.delete_class, name, label, if_match=_if_match(request))
-        enrolled.forget(name)
+        await enrolled.write(name, enrolled.store.delete_class, name, label, if_match=_if_match(request))
         return Response(status_code=204)
 
     async def remove(self, request: Request) -> Response:
@@ -171,8 +169,8 @@ class SetsApi:
         check_names(request.query_params, ())
         enrolled, name = self._enrolled(request)
         label, example = request.path_params["class"], _example_id(request.path_params["id"])
-        store = enrolled.store
-        state = await run_in_threadpool(store.remove_examples, name, label, [example], if_match=_if_match(request))
+        work, if_match = enrolled.store.remove_examples, _if_match(request)
+        state = await enrolled.write(name, work, name, label, [example], if_match=if_match)
         return await self._changed(enrolled, name, state)
 
     async def rename(self, request: Request) -> Response:
@@ -189,7 +187,7 @@ class SetsApi:
         runtime, label = self._api.running(), request.path_params["class"]
         other = await self._api.short_json(request, runtime, partial(_other_class, field))
         work = enrolled.store.rename_class if field == "to" else enrolled.store.merge_classes
-        state = await run_in_threadpool(work, name, label, other, if_match=_if_match(request))
+        state = await enrolled.write(name, work, name, label, other, if_match=_if_match(request))
         return await self._changed(enrolled, name, state)
 
     def _enrolled(self, request: Request) -> tuple[EnrolledSets, str]:
@@ -199,7 +197,6 @@ class SetsApi:
         return self._api.running().enrolled, name
 
     async def _changed(self, enrolled: EnrolledSets, name: str, state: ClassState, status: int = 200) -> Response:
-        enrolled.forget(name)
         try:
             return await self._state(enrolled, name, state, status)
         except SetError:  # somebody has deleted the set since, say: what was written was written all the same

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import threading
+import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -130,6 +133,43 @@ def test_a_set_that_others_deleted_is_forgotten_with_what_was_known_of_it(store)
 
     run(store, work)
     assert store.reads == [None, None]
+
+
+@pytest.mark.parametrize("reading", [False, True])
+def test_a_database_that_was_put_back_is_read_anew(store, tmp_path, reading):
+    """Versions come again then, and mean something else."""
+    file = tmp_path / "sets.sqlite"
+
+    def copy(source, target):
+        with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+            one.backup(other)
+
+    store.enrol("birds", "wren", row(0))
+    copy(file, tmp_path / "backup")
+    store.enrol("birds", "owl", row(1))
+    store.enrol("birds", "rook", row(2))
+
+    async def work(enrolled):
+        if reading:  # of the other time, and not over when it is put back
+            begun = asyncio.create_task(enrolled.get("birds"))
+            await asyncio.sleep(0)
+            while not store.reads:
+                time.sleep(0.01)
+            time.sleep(0.1)
+        else:
+            await enrolled.get("birds")
+        copy(tmp_path / "backup", file)
+        enrolled._drop_changed(store.list_sets(), store.revision())
+        if reading:
+            assert (await begun).labels == ("wren", "owl", "rook")
+        for number, label in enumerate(("emu", "kiwi", "rhea")):
+            store.enrol("birds", label, row(3 + number))
+        enrolled._drop_changed(store.list_sets(), store.revision())
+        found = await enrolled.get("birds")
+        assert found.labels == ("wren", "emu", "kiwi", "rhea")
+        np.testing.assert_array_equal(found.rows, store.snapshot("birds").rows)
+
+    run(store, work)
 
 
 def test_whatever_fails_is_told_once_and_others_writes_are_seen_after_it(store, monkeypatch, caplog):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 import time
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -219,6 +221,29 @@ def test_what_another_process_writes_is_seen_within_a_second(bundle, encode, dat
         while client.post("/v1/classify?set=mine", files=form(encode())).status_code == 200:
             assert time.monotonic() < deadline + 1
             time.sleep(0.02)
+    other.close()
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_examples_that_are_gone_take_no_answer_with_them(bundle, encode, tmp_path, monkeypatch, away):
+    monkeypatch.setattr("serving.enrolled.POLL_SECONDS", 60)
+    settings = Settings(str(bundle.path), database=f"sqlite:///{tmp_path}/sets.sqlite")
+    other = SetStore.open(settings.database, ModelKey(bundle.sha256["model.safetensors"], 8))
+    with TestClient(create_app(lambda: settings)) as client:
+        enrol(client, "mine", "x", encode())
+        ask = "/v1/classify?set=mine&explain=exemplars"
+        assert len(client.post(ask, files=form(encode())).json()["results"][0]["exemplars"]) == 1
+        if away:
+            other.close()
+            with closing(sqlite3.connect(tmp_path / "sets.sqlite")) as connection:
+                connection.execute("ALTER TABLE protozoo_examples RENAME TO elsewhere")
+        else:
+            other.rename_class("mine", "x", "y")
+        answer = client.post(ask, files=form(encode(), b"text"))
+        assert answer.status_code == 200, answer.text
+        (result, bad) = answer.json()["results"]
+        assert (result["label"], result["exemplars"]) == ("x", [])
+        assert bad["error"]["code"] == "unsupported_media_type"
     other.close()
 
 
