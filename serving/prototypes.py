@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from serving.closest import Closest, closest
+from serving.closest import Closest, closest, normalised
 from serving.errors import ServingError
+
+_ROUNDING = 1e-6
+"""In radians, more than the smallest angle can be off: the angle of a cosine of float64 near 1 is, by some 1e-7."""
 
 
 def angle(cosine: float) -> float:
@@ -157,11 +160,18 @@ class PrototypeSet:
         return of_model[self.indices] if self.name == DEFAULT else self.rows @ embedding
 
     def answer(
-        self, cosines: NDArray[np.float32], *, k: int, temperature: float, threshold: float | None = None
+        self,
+        embedding: NDArray[np.float32],
+        cosines: NDArray[np.float32],
+        *,
+        k: int,
+        temperature: float,
+        threshold: float | None = None,
     ) -> Answer:
         """The answer for one image.
 
         Args:
+            embedding: its own, float32 (d,).
             cosines: float32 (K,), with these prototypes.
             k: how many candidates to list.
             temperature: probabilities are the softmax of cosine / temperature + offset.
@@ -185,13 +195,21 @@ class PrototypeSet:
         )
         best = predictions[0]
         known = threshold is None or float(competing.max()) >= threshold
-        to_best = angle(best.cosine)
         return Answer(
             label=best.label if known else None,
             index=best.index if known else None,
             known=known,
-            certified=to_best < self.smallest_angle / 2,
+            certified=self._certified(embedding, int(best_first[0])),
             cosine=best.cosine,
-            angle_deg=math.degrees(to_best),
+            angle_deg=math.degrees(angle(best.cosine)),
             predictions=predictions,
         )
+
+    def _certified(self, embedding: NDArray[np.float32], row: int) -> bool:
+        """Whether no other prototype can be nearer than one.
+
+        By the chord between the two points: a cosine of float32, or of a device that rounds more, says little of a
+        small angle.
+        """
+        chord = float(np.linalg.norm(normalised(embedding) - normalised(self.rows[row])))
+        return 2 * math.asin(min(chord / 2, 1.0)) < self.smallest_angle / 2 - _ROUNDING

@@ -153,6 +153,7 @@ class Runtime:
     def _answer(self, embedded: Embedded, question: Question) -> dict[str, Any]:
         competing = question.competing
         answer = competing.answer(
+            embedded.embedding,
             competing.cosines(embedded.embedding, embedded.cosines),
             k=question.k,
             temperature=self.bundle.temperature,

@@ -24,20 +24,22 @@ def prototypes():
 def answer(prototypes, embedding, whole=None, **options):
     embedding = unit([embedding])[0]
     cosines = prototypes.cosines(embedding, (whole or prototypes).rows @ embedding)
-    return prototypes.answer(cosines, **{"k": 3, "temperature": 0.1} | options)
+    return prototypes.answer(embedding, cosines, **{"k": 3, "temperature": 0.1} | options)
 
 
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 1024])
 def test_smallest_angle_is_that_of_the_naive_loop(prototypes, monkeypatch, block):
     monkeypatch.setattr(module, "_BLOCK", block)
     rows = prototypes.rows.astype(np.float64)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     naive = min(math.acos(float(a @ b)) for a, b in itertools.combinations(rows, 2))
     assert prototypes.smallest_angle == pytest.approx(naive, abs=1e-9)
 
 
 def test_predictions_are_the_nearest_in_order_with_softmax_probabilities(prototypes):
-    cosines = prototypes.rows @ unit([[1, 2, 3, 4]])[0]
-    result = prototypes.answer(cosines, k=7, temperature=0.1)
+    embedding = unit([[1, 2, 3, 4]])[0]
+    cosines = prototypes.rows @ embedding
+    result = prototypes.answer(embedding, cosines, k=7, temperature=0.1)
     logits = cosines.astype(np.float64) / 0.1
     probabilities = np.exp(logits) / np.exp(logits).sum()
     order = np.argsort(-cosines)
@@ -66,6 +68,24 @@ def test_certified_is_true_only_within_half_the_smallest_angle():
     inside, outside = math.radians(44.9), math.radians(45.1)
     assert answer(prototypes, [math.cos(inside), -math.sin(inside)]).certified
     assert not answer(prototypes, [math.cos(outside), -math.sin(outside)]).certified
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("apart", [0, 1e-8, 1e-6, 3e-4, 1e-2])
+def test_certified_is_never_wrong_of_prototypes_that_nearly_coincide(apart, seed):
+    """Where a cosine of float32 does not tell which of them is nearer."""
+    random = np.random.default_rng(seed)
+    image, aside = np.linalg.qr(random.standard_normal((64, 2)))[0].T
+    rows = unit([np.cos(apart) * image + np.sin(apart) * aside, image])
+    for first in (rows, rows[::-1]):
+        prototypes = PrototypeSet.whole(first, ["a", "b"])
+        embedding = unit([image])[0]
+        cosines = first @ embedding
+        for rounded in (cosines, cosines[::-1], np.ones(2, np.float32)):  # as a device may round
+            result = prototypes.answer(embedding, rounded, k=1, temperature=0.1)
+            best, other = first.astype(np.float64)[[result.index, 1 - result.index]]
+            nearer = np.linalg.norm(best - embedding) < np.linalg.norm(other - embedding)
+            assert result.certified == (nearer and apart >= 3e-4)
 
 
 def test_certified_uses_the_geometry_of_those_that_compete():
@@ -98,22 +118,24 @@ def test_an_unknown_label_is_named(prototypes):
 
 
 def test_cosines_a_little_over_one_have_an_angle(prototypes):
-    assert prototypes.answer(np.full(7, 1.0000001, np.float32), k=1, temperature=0.1).angle_deg == 0
+    cosines = np.full(7, 1.0000001, np.float32)
+    assert prototypes.answer(prototypes.rows[0], cosines, k=1, temperature=0.1).angle_deg == 0
 
 
 def test_offsets_decide_the_order_and_the_probabilities_but_not_whether_a_class_is_known(prototypes):
     offsets = np.linspace(-3, 3, 7, dtype=np.float32)
     whole = PrototypeSet.whole(prototypes.rows, list("abcdefg"), offsets)
-    cosines = whole.rows @ unit([[1, 2, 3, 4]])[0]
+    embedding = unit([[1, 2, 3, 4]])[0]
+    cosines = whole.rows @ embedding
     largest = float(cosines.max())
-    result = whole.answer(cosines, k=7, temperature=0.5, threshold=largest)
+    result = whole.answer(embedding, cosines, k=7, temperature=0.5, threshold=largest)
     logits = cosines.astype(np.float64) / 0.5 + offsets
     order = np.argsort(-logits)
     assert order[0] != cosines.argmax()
     assert [p.index for p in result.predictions] == order.tolist()
     assert [p.probability for p in result.predictions] == pytest.approx((np.exp(logits) / np.exp(logits).sum())[order])
     assert (result.known, result.cosine) == (True, pytest.approx(float(cosines[order[0]])))
-    assert not whole.answer(cosines, k=1, temperature=0.5, threshold=largest + 1e-6).known
+    assert not whole.answer(embedding, cosines, k=1, temperature=0.5, threshold=largest + 1e-6).known
 
 
 def test_a_subset_keeps_the_offsets_of_its_labels(prototypes):
