@@ -178,6 +178,7 @@ class EnrolledSets:
                 revision = await self._watcher.run(self.store.revision)
                 if revision != self._revision:
                     self._drop_changed(await self._watcher.run(self.store.list_sets), revision)
+                await self._watcher.run(self.store.forget_rest)
             except Exception as error:  # whatever it is: who no longer looks would answer from old sets for good
                 if type(error) is not trouble:  # not four times a second
                     _tell(error)

@@ -71,6 +71,7 @@ class Database:
         self._engine = make_engine(url)
         self._reading = reading_engine(self._engine)
         self._writing = threading.Lock()
+        self._remembers = False  # what was deleted: its bytes are still in SQLite's log
         try:
             self._prepare()
         except BaseException:
@@ -107,14 +108,25 @@ class Database:
         return self._alone(locked)
 
     def forget(self) -> None:
-        """Empty SQLite's log, in which what was deleted would still stand; readers under way put that off."""
+        """Empty SQLite's log, in which what was deleted would still stand; :meth:`forget_rest` where readers hinder."""
+        self._forget(patience_ms=500)
+
+    def forget_rest(self) -> None:
+        """Empty the log if readers under way have kept :meth:`forget` from it, and do not now."""
+        if self._remembers:
+            self._forget(patience_ms=0)  # while it waits, nobody can write
+
+    def _forget(self, patience_ms: int) -> None:
         if self._is_postgresql:
             return
         with self._told(), self._engine.connect() as connection:
             driver: Any = connection.connection.driver_connection
-            driver.execute("PRAGMA busy_timeout = 500")
-            driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            driver.execute(BUSY_TIMEOUT)
+            driver.execute(f"PRAGMA busy_timeout = {patience_ms}")
+            try:
+                busy, _, _ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                driver.execute(BUSY_TIMEOUT)
+            self._remembers = bool(busy)
 
     @property
     def _is_postgresql(self) -> bool:

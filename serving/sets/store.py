@@ -66,6 +66,10 @@ class SetStore:
         """Close the connections."""
         self._database.close()
 
+    def forget_rest(self) -> None:
+        """Overwrite what was deleted while others read, and so was kept for them. To be called now and then."""
+        self._database.forget_rest()
+
     def __repr__(self) -> str:
         return f"SetStore({self._database.location!r}, {self.model})"
 

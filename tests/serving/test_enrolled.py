@@ -172,6 +172,27 @@ def test_a_database_that_was_put_back_is_read_anew(store, tmp_path, reading):
     run(store, work)
 
 
+def test_what_was_deleted_under_a_reader_is_forgotten_in_time(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "POLL_SECONDS", 0.01)
+
+    def held():
+        return any(b"Ada" in path.read_bytes() for path in tmp_path.iterdir())
+
+    async def inside():
+        async with EnrolledSets(store):
+            with closing(sqlite3.connect(tmp_path / "sets.sqlite", isolation_level=None)) as reader:
+                reader.execute("BEGIN")
+                reader.execute("SELECT * FROM protozoo_sets").fetchall()
+                store.delete_class("faces", "Ada")
+                await asyncio.sleep(0.1)
+                assert held()
+            while held():
+                await asyncio.sleep(0.01)
+
+    store.enrol("faces", "Ada", row(0))
+    asyncio.run(asyncio.wait_for(inside(), 20))
+
+
 def test_whatever_fails_is_told_once_and_others_writes_are_seen_after_it(store, monkeypatch, caplog):
     store.enrol("birds", "wren", row(0))
     revision = store.revision

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import secrets
+import sqlite3
 import stat
 import subprocess
 import sys
+import time
 import traceback
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -96,6 +99,30 @@ def test_deleting_leaves_no_byte_in_sqlite_s_files(tmp_path):
     store.remove_examples("faces", "Cleo", extra.example_ids[:1])
     assert held() == [b"face two", b"Bob", b"stays"]
     store.delete_set("faces")
+    assert held() == []
+    store.close()
+
+
+def test_what_was_deleted_under_a_reader_is_forgotten_when_that_has_ended(tmp_path):
+    store = SetStore.open(f"sqlite:///{tmp_path}/sets.sqlite", MODEL)
+    store.enrol("faces", "Ada", units(0), images=[b"face one " * 2000])
+    store.enrol("faces", "Bob", units(1))
+
+    def held():
+        data = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+        return [word for word in (b"face one", b"Ada") if word in data]
+
+    with closing(sqlite3.connect(tmp_path / "sets.sqlite", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM protozoo_sets").fetchall()
+        store.delete_class("faces", "Ada")
+        store.forget_rest()
+        assert held() == [b"face one", b"Ada"]
+        began = time.monotonic()
+        store.enrol("faces", "Cleo", units(2))
+        assert time.monotonic() - began < 0.4, "no writer waits for the reader"
+        reader.execute("COMMIT")
+    store.forget_rest()
     assert held() == []
     store.close()
 
