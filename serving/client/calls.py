@@ -262,7 +262,7 @@ def _examples(
         path,
         enrolled_class,
         params=_params(keep=keep),
-        headers={"Idempotency-Key": key or str(uuid.uuid4()), **_match(if_match)},
+        headers={"Idempotency-Key": header_value("key", key or str(uuid.uuid4())), **_match(if_match)},
         files=[] if images is None else image_parts(images),
         body=None if embeddings is None else {"embeddings": np.atleast_2d(np.asarray(embeddings)).tolist()},
     )
@@ -286,6 +286,18 @@ def _step(name: str) -> str:
     if name in ("", ".", ".."):
         raise ValueError(f"no set and no class can be called {name!r}")
     return quote(name, safe="")
+
+
+def header_value(name: str, text: str) -> str:
+    """A text without the blanks around it, as a header is sent.
+
+    Raises:
+        ValueError: it cannot be sent. It may be a secret, and is not in the message.
+    """
+    text = text.strip()
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError(f"{name}: only printable characters of ASCII can be sent")
+    return text
 
 
 def _match(version: int | None) -> dict[str, str]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import asyncio
+import json
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from inspect import Parameter, Signature, signature
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
@@ -18,7 +21,7 @@ from tenacity import (
 
 from serving.client import calls
 from serving.client.answers import ServiceError
-from serving.client.calls import Call
+from serving.client.calls import Call, header_value
 
 if TYPE_CHECKING:
     from serving.client.typed import AsyncClassify, Classify
@@ -31,8 +34,13 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 _AGAIN = (429, 503)
+_TOO_SLOW = "the answer did not arrive in time"
 _LONGEST_WAIT = 30.0
 _NOTHING_DONE = ("busy", "not_ready")
+_OURS = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+"""Mistakes of the caller's, which are no better the second time."""
+_UNREADABLE = (ValueError, LookupError, TypeError, AttributeError)
+"""What reading JSON raises that is none, or says something else."""
 
 
 class _BusyError(ServiceError):
@@ -51,27 +59,38 @@ def _wait(state: RetryCallState) -> float:
 def _retries(call: Call[T], attempts: int) -> dict[str, Any]:
     def again(error: BaseException) -> bool:
         if call.retry == "always":
-            return isinstance(error, (_BusyError, httpx.TransportError))
+            return isinstance(error, (_BusyError, httpx.TransportError)) and not isinstance(error, _OURS)
         refused = isinstance(error, _BusyError) and error.code in _NOTHING_DONE
         return refused or isinstance(error, httpx.ConnectError)
 
     return {"retry": retry_if_exception(again), "stop": stop_after_attempt(attempts), "wait": _wait, "reraise": True}
 
 
-def _read(call: Call[T], response: httpx.Response) -> T:
+def _read(call: Call[T], response: httpx.Response, content: bytes) -> T:
+    told = f"HTTP status {response.status_code}: {content.decode(errors='replace')[:200]}"
     if response.is_success:
-        return call.read(response.json() if response.content else None)
+        try:
+            return call.read(json.loads(content) if content else None)
+        except _UNREADABLE as cause:
+            raise ServiceError("http_error", f"not an answer of protozoo's: {told}", response.status_code) from cause
     try:
-        error = response.json()["error"]
+        error = json.loads(content)["error"]
         code, message = str(error["code"]), str(error["message"])
-    except (ValueError, KeyError, TypeError):
-        code, message = "http_error", f"HTTP status {response.status_code}: {response.text[:200]}"
+    except _UNREADABLE:
+        code, message = "http_error", told
     if response.status_code not in _AGAIN:
         raise ServiceError(code, message, response.status_code)
     busy = _BusyError(code, message, response.status_code)
     after = response.headers.get("retry-after", "")
     busy.after = float(after) if after.isdecimal() else None
     raise busy
+
+
+def _until(deadline: float, chunks: Iterator[bytes]) -> Iterator[bytes]:
+    for chunk in chunks:
+        if time.monotonic() > deadline:
+            raise httpx.ReadTimeout(_TOO_SLOW)
+        yield chunk
 
 
 def _arguments(call: Call[T]) -> dict[str, Any]:
@@ -84,10 +103,13 @@ def _arguments(call: Call[T]) -> dict[str, Any]:
 
 
 def _headers(token: str | None) -> dict[str, str]:
-    return {"Authorization": f"Bearer {token}"} if token else {}
+    value = header_value("token", token or "")
+    return {"Authorization": f"Bearer {value}"} if value else {}
 
 
-def _unreachable(error: httpx.TransportError, url: str) -> ServiceError:
+def _unreachable(error: httpx.RequestError, url: str) -> ServiceError:
+    if isinstance(error, httpx.DecodingError):
+        return ServiceError("http_error", f"not an answer of protozoo's from {url}: {error}", 0)
     return ServiceError("unreachable", f"no answer from {url}: {error or type(error).__name__}", 0)
 
 
@@ -126,11 +148,15 @@ class Client(Classify):
     Args:
         url: of the service, such as "http://127.0.0.1:3000".
         token: bearer token, where the service asks for one.
-        timeout: seconds for one attempt.
+        timeout: seconds for one attempt. It may take twice as long where what is sent, or the answer, comes to a halt
+            in the middle.
         attempts: how often a request is sent where the service is busy (429, 503) or the connection breaks. Enrolment
             carries a key, so that a retry enrols nothing twice; what deletes or renames is sent again only where it is
             certain that nothing was done.
         transport: of httpx, for tests.
+
+    Raises:
+        ValueError: the token cannot be sent.
     """
 
     def __init__(
@@ -143,6 +169,7 @@ class Client(Classify):
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self._http = httpx.Client(base_url=url, headers=_headers(token), timeout=timeout, transport=transport)
+        self._timeout = timeout
         self._attempts = attempts
 
     def __enter__(self) -> Client:
@@ -156,11 +183,15 @@ class Client(Classify):
         self._http.close()
 
     def _send(self, call: Call[T]) -> T:
+        def once() -> T:
+            deadline = time.monotonic() + self._timeout
+            with self._http.stream(call.method, call.path, **_arguments(call)) as response:
+                content = b"".join(_until(deadline, response.iter_bytes()))
+            return _read(call, response, content)
+
         try:
-            return Retrying(**_retries(call, self._attempts))(
-                lambda: _read(call, self._http.request(call.method, call.path, **_arguments(call)))
-            )
-        except httpx.TransportError as error:
+            return Retrying(**_retries(call, self._attempts))(once)
+        except httpx.RequestError as error:
             raise _unreachable(error, str(self._http.base_url)) from error
 
     if not TYPE_CHECKING:  # whose type depends on what is given
@@ -182,7 +213,10 @@ class Client(Classify):
 
 
 class AsyncClient(AsyncClassify):
-    """:class:`Client` for asyncio: the same verbs, awaited. Use as an async context manager, or :meth:`aclose` it."""
+    """:class:`Client` for asyncio: the same verbs, awaited. Use as an async context manager, or :meth:`aclose` it.
+
+    ``timeout`` is that of a whole attempt, wherever it comes to a halt.
+    """
 
     def __init__(
         self,
@@ -194,6 +228,7 @@ class AsyncClient(AsyncClassify):
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._http = httpx.AsyncClient(base_url=url, headers=_headers(token), timeout=timeout, transport=transport)
+        self._timeout = timeout
         self._attempts = attempts
 
     async def __aenter__(self) -> AsyncClient:
@@ -208,11 +243,16 @@ class AsyncClient(AsyncClassify):
 
     async def _send(self, call: Call[T]) -> T:
         async def once() -> T:
-            return _read(call, await self._http.request(call.method, call.path, **_arguments(call)))
+            request = self._http.request(call.method, call.path, **_arguments(call))
+            try:
+                response = await asyncio.wait_for(request, self._timeout)
+            except asyncio.TimeoutError:
+                raise httpx.ReadTimeout(_TOO_SLOW) from None
+            return _read(call, response, response.content)
 
         try:
             return await AsyncRetrying(**_retries(call, self._attempts))(once)
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise _unreachable(error, str(self._http.base_url)) from error
 
     if not TYPE_CHECKING:  # whose type depends on what is given

@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import time
 
 import httpx
 import numpy as np
@@ -329,6 +330,86 @@ def test_the_token_is_sent(client):
     service, transport = flaky(client, token="secret")
     service.model()
     assert transport.requests[0].headers["authorization"] == "Bearer secret"
+
+
+def test_blanks_around_a_token_are_not_sent(client):
+    """As they stand in a file that it was read from."""
+    service, transport = flaky(client, token=" secret\r\n")
+    service.model()
+    assert transport.requests[0].headers["authorization"] == "Bearer secret"
+    service, transport = flaky(client, token="\n")
+    service.model()
+    assert "authorization" not in transport.requests[0].headers
+
+
+@pytest.mark.parametrize("secret", ["hush\nhush", "hüsh", "hush\0"])
+def test_a_token_that_cannot_be_sent_is_refused_and_not_shown(client, encode, name, secret):
+    for kind in (Client, AsyncClient):
+        with pytest.raises(ValueError, match="token: only printable") as caught:
+            kind(URL, token=secret)
+        assert "sh" not in str(caught.value)
+    service, transport = flaky(client)
+    with pytest.raises(ValueError, match="key: only printable") as caught:
+        service.enrol(name, "x", encode(), key=secret)
+    assert "sh" not in str(caught.value)
+    assert not transport.requests
+
+
+@pytest.mark.parametrize("error", [httpx.LocalProtocolError("mine"), httpx.UnsupportedProtocol("mine")])
+def test_a_request_that_cannot_be_sent_is_not_tried_again(client, error):
+    service, transport = flaky(client, error)
+    with pytest.raises(ServiceError, match="mine"):
+        service.model()
+    assert len(transport.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>welcome</html>", b"{}", b"[]", b"\xff", b'{"sets": [{}]}', b'{"sets": 1}']
+)
+def test_a_good_answer_that_is_not_the_service_s_is_told(client, content):
+    service, _ = flaky(client, *[httpx.Response(200, content=content)] * 2)
+    for ask in (service.sets, service.prototypes):
+        with pytest.raises(ServiceError, match="not an answer of protozoo's") as caught:
+            ask()
+        assert (caught.value.code, caught.value.status) == ("http_error", 200)
+
+
+class Drip(httpx.SyncByteStream, httpx.AsyncByteStream):
+    """A byte now and then, of an answer without end."""
+
+    def __iter__(self):
+        while True:
+            time.sleep(0.05)
+            yield b" "
+
+    async def __aiter__(self):
+        while True:
+            await asyncio.sleep(0.05)
+            yield b" "
+
+
+def test_an_answer_that_drips_ends_at_the_timeout(client):
+    began = time.monotonic()
+    service, transport = flaky(client, *(httpx.Response(200, stream=Drip()) for _ in range(2)), timeout=0.3, attempts=2)
+    with pytest.raises(ServiceError, match="not arrive in time") as caught:
+        service.model()
+    assert (caught.value.code, len(transport.requests)) == ("unreachable", 2)
+
+    async def scenario():
+        drips = httpx.MockTransport(lambda request: httpx.Response(200, stream=Drip()))
+        async with AsyncClient(URL, transport=drips, timeout=0.3, attempts=1) as service:
+            with pytest.raises(ServiceError, match="not arrive in time"):
+                await service.model()
+
+    asyncio.run(scenario())
+    assert time.monotonic() - began < 5
+
+
+def test_an_answer_in_a_broken_encoding_is_told(client):
+    broken = httpx.Response(200, stream=httpx.ByteStream(b"x"), headers={"Content-Encoding": "gzip"})
+    service, _ = flaky(client, broken)
+    with pytest.raises(ServiceError, match="not an answer of protozoo's"):
+        service.model()
 
 
 def test_an_answer_with_new_fields_is_read(client, encode):
