@@ -20,6 +20,7 @@ from serving.metrics import Measured
 from serving.model import Model
 from serving.model import load as load_model
 from serving.openapi import DOCUMENT, serve_document
+from serving.origin import OwnName
 from serving.page import ASSETS, PAGE, Page, read_files
 from serving.sending import InPieces, Permitted
 from serving.sets import SetError
@@ -47,8 +48,8 @@ def create_app(
         *_routes(api, "/v1/embed", {"POST": api.embed}, READ),
         *_routes(api, "/v1/verify", {"POST": api.verify}, READ),
         *_routes(api, "/v1/model", {"GET": api.model}),
-        Route("/metrics", api.exposition, methods=["GET"]),
-        Route(DOCUMENT, serve_document, methods=["GET"]),
+        Route("/metrics", api.exposition, methods=["GET"], middleware=_own_name(api)),
+        Route(DOCUMENT, serve_document, methods=["GET"], middleware=_own_name(api)),
         *_page_routes(api),
         *_set_routes(api, SetsApi(api)),
         # The rest of /v1 is answered in JSON too; all of its paths together are one label of the metrics.
@@ -90,8 +91,8 @@ def _page_routes(api: Api) -> list[Route]:
     """All assets together are one label of the metrics."""
     page = Page(read_files())
     return [
-        Route(PAGE, page, middleware=_measured(api, PAGE)),
-        Route(f"{ASSETS}{{name}}", page, middleware=_measured(api, f"{ASSETS}*")),
+        Route(PAGE, page, middleware=[*_measured(api, PAGE), *_own_name(api)]),
+        Route(f"{ASSETS}{{name}}", page, middleware=[*_measured(api, f"{ASSETS}*"), *_own_name(api)]),
     ]
 
 
@@ -135,6 +136,10 @@ def _routes(api: Api, path: str, handlers: Mapping[str, Handler], access: str | 
 
 def _authorised(api: Api, access: str) -> Middleware:
     return Middleware(Authorised, settings=lambda: api.settings, access=access)
+
+
+def _own_name(api: Api) -> list[Middleware]:
+    return [Middleware(OwnName, settings=lambda: api.settings)]
 
 
 def _measured(api: Api, route: str) -> list[Middleware]:

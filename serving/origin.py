@@ -6,11 +6,14 @@ a page of that name reads the answers too. Who is no browser sends none of the h
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from serving.errors import ServingError
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serving.errors import ServingError, error_response
 from serving.settings import Settings, variable
 
 _TOKENS = f"{variable('read_token')} and {variable('write_token')}"
@@ -60,6 +63,28 @@ def check_site(headers: Mapping[str, str], settings: Settings) -> None:
         )
 
 
+class OwnName:
+    """ASGI middleware around an endpoint that nobody needs a token for: under another's name it is not answered.
+
+    Where reading needs one, :func:`check_host` is of no use, and what is open is open.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Callable[[], Settings | None]) -> None:
+        self._app = app
+        self._settings = settings
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 403."""
+        settings = self._settings()
+        if settings is not None and not settings.read_token:
+            try:
+                check_host(Headers(scope=scope), settings)
+            except ServingError as error:
+                await error_response(error)(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
 def _host(url: str) -> str:
     """The host of a URL in lower case; empty where there is none, as in the origin "null"."""
     try:
@@ -69,7 +94,20 @@ def _host(url: str) -> str:
 
 
 def _own(settings: Settings) -> list[str]:
-    return [name.strip().lower() for name in settings.hosts.split(",")]
+    return [_named(name.strip().lower()) for name in settings.hosts.split(",")]
+
+
+def _named(name: str) -> str:
+    """The host that an operator has named, be it with a port, as a URL, or as an IPv6 address without brackets."""
+    return name if _is_address(name) else _host(name if "://" in name else f"//{name}")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _is_loopback(name: str) -> bool:

@@ -210,9 +210,13 @@ def _number(name: str, text: str) -> float:
 
 
 def _labels(values: Sequence[str], known: set[str]) -> tuple[str, ...]:
-    """Split at commas, except where the whole value is a label with a comma in it."""
-    parts = [part for value in values for part in ([value] if value in known else value.split(","))]
-    return tuple(dict.fromkeys(part.strip() for part in parts))
+    """Split at commas, except where the whole value is a label with a comma in it, or with blanks around it."""
+    parts = [
+        part if part in known else part.strip()
+        for value in values
+        for part in ([value] if value in known else value.split(","))
+    ]
+    return tuple(dict.fromkeys(parts))
 
 
 def _invalid(message: str) -> ServingError:

@@ -65,6 +65,20 @@ def test_labels_and_k_are_those_of_the_request_s_set(client, encode, rows):
     assert client.post("/v1/classify?k=20", files=form(encode()) + parts(npy(many))).status_code == 200
 
 
+def test_labels_with_blanks_around_them_compete(client, encode, rows):
+    files = form(encode()) + parts(npy(rows), '[" a", "b ", "c, d"]')
+    for query, found in (
+        ("labels=%20a&labels=b%20", {" a", "b "}),
+        ("labels=%20a,b%20", {" a", "b "}),
+        ("labels=c, d", {"c, d"}),
+        ("labels=b ,%20a", {" a", "b "}),
+    ):
+        result = client.post(f"/v1/classify?{query}", files=files).json()["results"][0]
+        assert {p["label"] for p in result["predictions"]} == found
+    result = client.post("/v1/classify?labels=cat ,%20dog", files=form(encode())).json()["results"][0]
+    assert {p["label"] for p in result["predictions"]} == {"cat", "dog"}
+
+
 def test_a_set_of_the_service_and_one_of_the_request_exclude_each_other(client, encode, rows):
     assert_error(client.post("/v1/classify?set=default", files=form(encode()) + parts(npy(rows))), 422, "invalid_form")
 

@@ -75,6 +75,36 @@ def test_on_loopback_only_this_computer_s_names_are_answered(host, may, access):
         assert passes({"host": host}, access, url=url)
 
 
+@pytest.mark.parametrize(
+    ("hosts", "host"),
+    [
+        ("proxy.example:8443", "proxy.example:8443"),
+        ("proxy.example:8443", "proxy.example"),
+        ("https://Proxy.example/", "proxy.example"),
+        ("192.168.0.7:8443, x", "192.168.0.7"),
+        ("fd00::7", "[fd00::7]:3000"),
+        ("[fd00::7]:8443", "[fd00::7]:3000"),
+    ],
+)
+def test_a_host_is_allowed_however_the_operator_writes_it(hosts, host):
+    assert passes({"host": host}, url=LOCAL, hosts=hosts)
+    assert not passes({"host": "other.example"}, url=LOCAL, hosts=hosts)
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/docs.json", "/assets/x"])
+def test_no_path_is_answered_under_another_s_name(bundle, tmp_path, path):
+    settings = Settings(str(bundle.path), database=f"sqlite:///{tmp_path}/sets.sqlite", url=LOCAL, hosts="mine.example")
+    with TestClient(create_app(lambda: settings), base_url=LOCAL) as client:
+        assert_error(client.get(path, headers={"Host": "evil.example"}), 403, "forbidden")
+        for host in ("localhost:3000", "mine.example"):
+            assert client.get(path, headers={"Host": host}).status_code == (404 if path == "/assets/x" else 200)
+        assert client.get("/assets/x").status_code == 404
+    for told in ({"url": "http://0.0.0.0:3000"}, {"url": LOCAL, "read_token": "r"}):
+        settings = Settings(str(bundle.path), database=f"sqlite:///{tmp_path}/sets.sqlite", **told)
+        with TestClient(create_app(lambda settings=settings: settings), base_url=LOCAL) as client:
+            assert client.get(path, headers={"Host": "10.0.0.7:3000"}).status_code != 403
+
+
 def test_a_token_is_enough():
     foreign = {"host": "evil.example", "sec-fetch-site": "cross-site", "authorization": "Bearer w"}
     assert passes(foreign, url=LOCAL, write_token="w")
