@@ -24,6 +24,7 @@ MAX_SCANS = 100
 """Of one JPEG. Progressive ones have some ten; each goes over the whole picture, whatever little it adds to it."""
 
 _MAX_SEGMENTS = 10_000
+_END, _SCAN = 0xD9, 0xDA
 _MARKER = re.compile(rb"\xff[\xc0-\xcf\xd9-\xfe]")
 """Of a segment, or the end. Others have no length to libjpeg, and one that was made up could hide what follows."""
 
@@ -160,19 +161,24 @@ class Decoder:
 def _check_scans(data: bytes) -> None:
     """Refuse a JPEG that takes minutes to decode, however small it is.
 
-    Up to its end alone: what cameras append, a film for instance, holds any bytes.
+    Up to its end alone: what cameras append, a film for instance, holds any bytes. What ends without a scan are tables
+    alone, after which Pillow reads on.
 
     Raises:
         ServingError: it has too many scans or segments.
     """
     scans, segments, place = 0, 0, 2
-    while (found := _MARKER.search(data, place)) and data[found.end() - 1] != 0xD9:
+    while found := _MARKER.search(data, place):
+        marker, place = data[found.end() - 1], found.end()
+        if marker == _END and scans:
+            return
         segments += 1
-        scans += data[found.end() - 1] == 0xDA
+        scans += marker == _SCAN
         if scans > MAX_SCANS or segments > _MAX_SEGMENTS:
             what = f"{MAX_SCANS} scans" if scans > MAX_SCANS else f"{_MAX_SEGMENTS} segments"
             raise ServingError("invalid_image", f"the JPEG has more than {what}: save it again")
-        place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+        if marker != _END:
+            place += int.from_bytes(data[place : place + 2], "big")
 
 
 def sniff(data: bytes) -> str | None:

@@ -145,6 +145,9 @@ def test_a_jpeg_of_many_scans_is_refused_before_it_is_decoded(decoder, monkeypat
         for length in (b"", b"\xfe\xfe"):
             with pytest.raises(ServingError, match=f"more than {MAX_SCANS} scans"):
                 decoder.decode(head + bytes([0xFF, marker]) + length + b"\xff\xda" + scans)
+    for tables in (b"\xff\xd8\xff\xd9", b"\xff\xd8\xff\xd9" * 9):  # which end before the picture begins
+        with pytest.raises(ServingError, match=f"more than {MAX_SCANS} scans"):
+            decoder.decode(tables + progressive(MAX_SCANS + 1))
     with pytest.raises(ServingError, match="more than 10000 segments"):
         decoder.decode(b"\xff\xd8" + b"\xff\xfe\0\2" * 10001)
 
