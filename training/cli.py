@@ -87,10 +87,11 @@ def train(
         return
     if data is None or out is None:
         raise click.UsageError("--data and --out are needed: what to train on, and the folder of the run")
+    from training.open_set import FOREIGN
     from training.train import train as train_recipe
 
     options = {name: value for name, value in overrides.items() if value is not None}
-    if running.foreign not in (None, "patches"):
+    if running.foreign not in (None, FOREIGN):
         options["foreign"] = running.foreign
     if running.storage != "auto":
         options["storage"] = running.storage

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from training.data import OnBadImage, Storage
+from training.open_set import FOREIGN
 from training.workers import default_workers
 
 
@@ -32,4 +33,4 @@ class Options:
     workers: int = field(default_factory=default_workers)
     storage: Storage = "auto"
     on_bad_image: OnBadImage = "fail"
-    foreign: str | None = "patches"
+    foreign: str | None = FOREIGN

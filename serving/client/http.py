@@ -67,7 +67,7 @@ def _retries(call: Call[T], attempts: int) -> dict[str, Any]:
 
 
 def _read(call: Call[T], response: httpx.Response, content: bytes) -> T:
-    told = f"HTTP status {response.status_code}: {content.decode(errors='replace')[:200]}"
+    told = f"HTTP status {response.status_code}: {content[:200].decode(errors='replace')}"
     if response.is_success:
         try:
             return call.read(json.loads(content) if content else None)

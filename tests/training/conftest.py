@@ -10,10 +10,11 @@ import pytest
 import torch.distributed as dist
 from PIL import Image
 
-from tests.training.runs import DataInOrder, Protozoo, Said, Start
+from tests.training.runs import DataInOrder, Protozoo, Said, Start, StartAndStop
 from training.data import ImageData, load_data
 from training.options import Options
 from training.recipe import Recipe
+from training.run import Run
 from training.train import train
 from zoo.bundle import Preprocessing
 from zoo.cli import main
@@ -118,6 +119,27 @@ def single_process_group(tmp_path: Path) -> Iterator[None]:
     dist.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
     yield
     dist.destroy_process_group()
+
+
+@pytest.fixture
+def start_and_stop(start: Start, monkeypatch: pytest.MonkeyPatch) -> StartAndStop:
+    """start_and_stop(recipe, out, after=n, ...): interrupted as soon as its n-th checkpoint is written."""
+
+    def run(recipe: Recipe, out: Path, *, after: int, **options: Any) -> None:
+        save, saved = Run.save_checkpoint, []
+
+        def save_and_stop(*arguments: Any, **named: Any) -> None:
+            save(*arguments, **named)
+            saved.append(1)
+            if len(saved) == after:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Run, "save_checkpoint", save_and_stop)
+            with pytest.raises(KeyboardInterrupt):
+                start(recipe, out, **options)
+
+    return run
 
 
 @pytest.fixture(scope="session")

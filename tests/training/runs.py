@@ -25,6 +25,7 @@ FILES = {
 Said = list[str]
 DataInOrder = Callable[[str, tuple[str, ...]], None]
 Start = Callable[..., Said]
+StartAndStop = Callable[..., None]
 Protozoo = Callable[..., tuple[int, str, str]]
 
 

@@ -60,6 +60,10 @@ TrainedClassifier = LinearClassifier | CosineClassifier
 Classifier = TrainedClassifier | WhitenedClassifier
 
 
+# Of the mean square, and far below what float32 tells apart: what is less is left by rounding.
+_SMALLEST_VARIANCE = 1e-14
+
+
 @dataclass(frozen=True)
 class Scaling:
     """Features of mean zero and of a mean squared norm of one: (x - centre) factor; centre (d,).
@@ -89,9 +93,10 @@ def scaling_of(batches: Batches) -> Scaling:
         rows = features.cpu().double()  # which not every device has
         count, total, squares = count + len(rows), total + rows.sum(0), squares + float(rows.square().sum())
         device = features.device
-    centre = total / count
-    variance = squares / count - float(centre.square().sum())
-    return Scaling(centre.float().to(device), variance**-0.5 if variance > 0 else 1.0)
+    centre, square = total / count, squares / count
+    variance = square - float(centre.square().sum())
+    varies = variance > _SMALLEST_VARIANCE * square
+    return Scaling(centre.float().to(device), variance**-0.5 if varies else 1.0)
 
 
 def fit_linear(features: Tensor, labels: Tensor, num_classes: int, recipe: Recipe) -> TrainedClassifier:

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, model_validator
 
+from zoo.bundle.images import SMALLEST_CROP
 from zoo.errors import ProtozooError
 
 
@@ -97,7 +98,10 @@ class Recipe(BaseModel):
     shots: int | None = Field(default=None, ge=1, description="training images of each class; none: all")
     input_size: int = Field(default=32, ge=8, description="side of the square input in pixels")
     crop_pct: float = Field(
-        default=1.0, ge=0.1, le=1, description="side of the central crop as a share of the resized shorter side"
+        default=1.0,
+        ge=SMALLEST_CROP,
+        le=1,
+        description="side of the central crop as a share of the resized shorter side",
     )
     interpolation: Literal["bicubic", "bilinear", "lanczos", "nearest"] = Field(
         default="bicubic", description="how images are resized"

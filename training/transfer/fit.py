@@ -20,7 +20,7 @@ from training.data import ImageData, OnBadImage, Storage, load_data
 from training.evaluation import Outputs
 from training.few_shot import with_shots
 from training.model_prototypes import prototypes_of
-from training.open_set import load_foreign
+from training.open_set import FOREIGN, load_foreign
 from training.pretrained import Pretrained, open_pretrained
 from training.probes import ClosedForm, FixedFeatures, FrozenEncoder, WhitenedClassifier
 from training.probes.probing import closed_form_of, encoder_features
@@ -53,7 +53,7 @@ class FitOptions:
     features: FixedFeatures = "whitened"
     shots: int | None = None
     seed: int = 0
-    foreign: str | None = "patches"
+    foreign: str | None = FOREIGN
     device: str = "cpu"
     storage: Storage = "auto"
     on_bad_image: OnBadImage = "fail"

@@ -116,10 +116,13 @@ def test_a_linear_probe_is_of_the_features_whatever_their_size_and_place(sgd: Sg
         torch.testing.assert_close(fit_linear(larger, labels, 3, recipe)(larger), found, atol=by, rtol=by)
 
 
-def test_features_that_do_not_vary_leave_the_frequencies_of_the_classes(sgd: Sgd) -> None:
+@pytest.mark.parametrize("value", [3.0, 1e-3])  # of the second the mean of squares is not the square of the mean
+def test_features_that_do_not_vary_leave_the_frequencies_of_the_classes(sgd: Sgd, value: float) -> None:
     labels = torch.tensor([0, 0, 0, 1] * 25)
-    found = fit_linear(torch.full((100, 4), 3.0), labels, 2, sgd(epochs=40, batch_size=100))
-    assert found(torch.full((1, 4), 3.0)).softmax(1)[0].tolist() == pytest.approx([0.75, 0.25], abs=0.01)
+    found = fit_linear(torch.full((100, 7), value), labels, 2, sgd(epochs=40, batch_size=100))
+    assert isinstance(found, LinearClassifier)
+    assert found(torch.full((1, 7), value)).softmax(1)[0].tolist() == pytest.approx([0.75, 0.25], abs=0.01)
+    assert found.weight.abs().max() < 1
 
 
 @pytest.mark.parametrize("lr", [1e4, 1e38])
