@@ -38,7 +38,7 @@ def evaluate_bundle(name_or_path: str, data: str, *, foreign: str | None = None)
         DataError: the data cannot be read, or its classes are not those of the bundle.
     """
     bundle = Bundle.open(find(name_or_path))
-    images = load_data(data, bundle.preprocessing).for_model(bundle.labels, bundle.name)
+    images = load_data(data, bundle.preprocessing).warn_left_out().for_model(bundle.labels, bundle.name)
     images.check_test()
     strangers = load_foreign(foreign, bundle.preprocessing, data)
     model, prototypes = load_bundle(bundle), torch.from_numpy(bundle.prototypes)

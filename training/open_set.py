@@ -98,7 +98,7 @@ def load_foreign(data: str | None, preprocessing: Preprocessing, known: str | No
         return None
     if data == known:
         raise DataError(f"foreign = {data!r} is what the model is to know: give data of other classes, or none")
-    return load_data(data, preprocessing, storage="disk")  # as only the test split is needed
+    return load_data(data, preprocessing, storage="disk").warn_left_out()  # as only the test split is needed
 
 
 def measure_foreign(

@@ -72,7 +72,7 @@ class Pretrained:
         Raises:
             DataError: the data cannot be read.
         """
-        images = load_data(data, self.preprocessing, storage=storage).in_order_of(self.labels)
+        images = load_data(data, self.preprocessing, storage=storage).warn_left_out().in_order_of(self.labels)
         if images.classes != self.labels:
             return images
         seed = self.recipe.get("seed", 0)

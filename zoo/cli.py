@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import fnmatch
 import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
 
 import click
 
 import zoo
-from zoo.errors import ProtozooError
+from zoo.errors import ProtozooError, ProtozooWarning
 
 _GROUP = "protozoo.commands"
 
@@ -95,7 +98,8 @@ def main() -> None:
 def run_command(command: click.Command, name: str) -> None:
     """Run a command and end the process, with exit status 0 only where the work was done."""
     try:
-        status = command.main(prog_name=name, standalone_mode=False)
+        with _plain_warnings():
+            status = command.main(prog_name=name, standalone_mode=False)
     except ProtozooError as error:
         _fail(str(error), status=error.status)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -120,6 +124,25 @@ def run_command(command: click.Command, name: str) -> None:
         _fail(f"this command needs the package {error.name}: pip install 'protozoo[all]'")
     else:
         sys.exit(status if isinstance(status, int) else 0)
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings of this project as one line, without the place in the code: whose user types commands knows none."""
+    others = warnings.formatwarning
+
+    def formatted(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None
+    ) -> str:
+        if issubclass(category, ProtozooWarning):
+            return f"protozoo: {message}\n"
+        return others(message, category, filename, lineno, line)
+
+    warnings.formatwarning = formatted
+    try:
+        yield
+    finally:
+        warnings.formatwarning = others
 
 
 def _fail(message: str, status: int = 2) -> None:

@@ -1,6 +1,7 @@
-"""The errors that a user can act on.
+"""The errors that a user can act on, and what a user should know of though all went on.
 
-The command line prints their message as one line and exits with status 2; a library user catches them by class.
+The command line prints their message as one line, and at an error exits with status 2; a library user catches them by
+class.
 """
 
 
@@ -12,6 +13,10 @@ class ProtozooError(Exception):
     """
 
     status = 2
+
+
+class ProtozooWarning(UserWarning):
+    """Something is not as a user may believe; the message says what."""
 
 
 class BundleError(ProtozooError):

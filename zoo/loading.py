@@ -13,7 +13,7 @@ import timm
 from safetensors.torch import load_file
 
 from zoo.bundle import Bundle, BundleError, find, is_bundle, pretrained_models
-from zoo.errors import ProtozooError
+from zoo.errors import ProtozooError, ProtozooWarning
 from zoo.files import is_there
 from zoo.models.architectures import architectures
 from zoo.models.base import PrototypeModel, for_classes, timm_model
@@ -112,6 +112,7 @@ def load_bundle(bundle: Bundle, **kwargs: Any) -> PrototypeModel:
             warnings.warn(
                 f"{bundle.name} has prototypes for {config['num_classes']} classes; those of the {classes} asked for "
                 f"are new and {what}, or put others in their place by set_prototypes",
+                ProtozooWarning,
                 stacklevel=3,
             )
         new = {key for key in {*tensors, *model.state_dict()} if key.startswith(classifier)}

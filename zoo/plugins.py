@@ -13,6 +13,7 @@ from importlib.metadata import EntryPoint
 from typing import Any
 
 from zoo.bundle.catalogue import Pretrained, package_of, plugins, pretrained_models
+from zoo.errors import ProtozooWarning
 
 
 def timm_cfgs(architectures: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -58,6 +59,7 @@ def import_plugins() -> None:
         except Exception as error:  # of any kind: it is code of others
             warnings.warn(
                 f"the package {package_of(point)} is not in the zoo: importing {point.module} failed with {error!r}",
+                ProtozooWarning,
                 stacklevel=2,
             )
         _restore(before, point)
@@ -76,6 +78,7 @@ def _restore(before: Mapping[str, Callable[..., Any]], point: EntryPoint) -> Non
         warnings.warn(
             f"the package {package_of(point)} registers an architecture {name}, which {create.__module__} has already: "
             "it is left out, and needs another name",
+            ProtozooWarning,
             stacklevel=3,
         )
 

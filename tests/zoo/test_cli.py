@@ -177,3 +177,24 @@ def test_a_missing_package_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(cli.Commands, "get_command", fail)
     status, _, err = run(monkeypatch, capsys, "serve", "x")
     assert (status, err) == (2, "protozoo: this command needs the package bentoml: pip install 'protozoo[all]'\n")
+
+
+def test_a_warning_of_this_project_is_one_line_and_one_of_others_says_where_it_is_from():
+    code = """
+import warnings
+import click
+from zoo.cli import run_command
+from zoo.errors import ProtozooWarning
+
+@click.command()
+def command():
+    warnings.warn("three images left out", ProtozooWarning)
+    warnings.warn("of a library")
+
+run_command(command, "protozoo")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    ours, *others = done.stderr.splitlines()
+    assert ours == "protozoo: three images left out"
+    assert others[0] == "<string>:10: UserWarning: of a library"

@@ -149,7 +149,7 @@ def test_models_of_packages_are_listed_with_their_place_and_faulty_packages_are_
     }
     for refusal in REFUSED:
         assert done.stderr.count(refusal) == 1, done.stderr
-    assert done.stderr.count("UserWarning") == len(REFUSED)
+    assert done.stderr.count("protozoo: the package ") == len(REFUSED)
 
 
 def test_the_zoo_and_timm_load_what_packages_bring_from_their_folders_and_from_the_hub(site):

@@ -22,7 +22,7 @@ from training.data.source import Rows, Source
 from training.data.splits import DataError, ImageData, Picture, Split, StoredSplit, rgb
 from training.data.torchvision_sets import SETS, torchvision_set
 from zoo.bundle import Preprocessing
-from zoo.errors import ImageError
+from zoo.errors import ImageError, ProtozooWarning
 
 OnBadImage = Literal["fail", "skip"]
 Storage = Literal["auto", "memory", "disk"]
@@ -98,7 +98,9 @@ def _source(spec: str) -> Source:
     if spec in SOURCES:
         if Path(spec).is_dir():
             warnings.warn(
-                f"{spec} is the data set of that name, and not the folder: give ./{spec} for the folder", stacklevel=3
+                f"{spec} is the data set of that name, and not the folder: give ./{spec} for the folder",
+                ProtozooWarning,
+                stacklevel=3,
             )
         return SOURCES[spec](spec)
     if spec.startswith(PREFIX):

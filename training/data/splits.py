@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Literal, Protocol
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo.bundle.images import open_rgb, to_rgb
-from zoo.errors import ProtozooError
+from zoo.errors import ProtozooError, ProtozooWarning
 
 Picture = Path | IO[bytes] | Image.Image
 
@@ -118,6 +119,12 @@ class ImageData:
             count = f"{len(self.skipped)} image{'s' if len(self.skipped) > 1 else ''}"
             lines.append(f"{count} that cannot be decoded left out: {', '.join(self.skipped[:3])}")
         return tuple(map(printable, lines))
+
+    def warn_left_out(self) -> ImageData:
+        """The same data, with a warning for each line of :attr:`left_out`, for which nothing else has a place."""
+        for line in self.left_out:
+            warnings.warn(line, ProtozooWarning, stacklevel=3)
+        return self
 
     def check_test(self) -> None:
         """Refuse, before the work, what nothing can be measured on.

@@ -53,7 +53,7 @@ def open_sets(
 
 def _open(spec: str, preprocessing: Preprocessing, shots: int | None, seed: int) -> ImageData:
     if spec != VOC2007:
-        return with_shots(load_data(spec, preprocessing, storage="disk"), shots, seed=seed)
+        return with_shots(load_data(spec, preprocessing, storage="disk").warn_left_out(), shots, seed=seed)
     if shots is not None:
         raise DataError(f"{VOC2007} has several classes an image and takes no --shots: name the others with --data")
     return voc2007()

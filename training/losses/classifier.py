@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from training.losses.columns import Objective, class_counts, columns, counted
 from training.losses.inputs import checked, valid
 from training.losses.ranks import Group, gather, global_mean, logsumexp_over_ranks, sum_over_ranks
+from zoo.errors import ProtozooWarning
 
 Negatives = Literal["global", "local"]
 
@@ -149,7 +150,7 @@ def _column_loss(
         log_sums, all_counts = logsumexp_over_ranks(log_sums, group), sum_over_ranks(counts, group)
     usable = ~log_sums.isneginf()
     if bool(all_counts[~usable].any()):
-        warnings.warn("a batch of one class has no negatives: its NONL is 0", stacklevel=3)
+        warnings.warn("a batch of one class has no negatives: its NONL is 0", ProtozooWarning, stacklevel=3)
     log_sums = log_sums.where(usable, 0)
     positives = counted(own, labels, usable).sum()
     return global_mean(

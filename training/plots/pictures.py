@@ -73,7 +73,8 @@ def _prototypes(trained: Pretrained) -> Floats:
 
 def _map(title: str, trained: Pretrained, data: str) -> Map:
     # From the disk: of all images, those that are drawn are decoded.
-    images = load_data(data, trained.preprocessing, storage="disk").for_model(trained.labels, trained.name)
+    images = load_data(data, trained.preprocessing, storage="disk").warn_left_out()
+    images = images.for_model(trained.labels, trained.name)
     outputs = run_model(trained.model, images.test.subset(some(len(images.test.labels))), trained.preprocessing)
     return embedding_map(title, outputs.embeddings.double().numpy(), outputs.labels.numpy(), _prototypes(trained))
 

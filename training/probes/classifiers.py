@@ -117,14 +117,14 @@ def fit_linear(features: Tensor, labels: Tensor, num_classes: int, recipe: Recip
         ProtozooError: the loss diverges.
     """
     classes = labels.cpu().numpy()
-    scaling = scaling_of([(features, labels)]) if recipe.objective == "ce" else None
 
     def batches(epoch: int) -> Batches:
         order = epoch_order(classes, recipe.batch_size, batches=recipe.batches, seed=recipe.seed, epoch=epoch)
         for rows in torch.from_numpy(order).to(features.device):
             yield features[rows], labels[rows]
 
-    return train(initial(features.shape[1], num_classes, recipe, features.device), batches, recipe, scaling)
+    start = initial(features.shape[1], num_classes, recipe, features.device)
+    return train(start, batches, recipe, lambda: [(features, labels)])
 
 
 def initial(dim: int, num_classes: int, recipe: Recipe, device: torch.device) -> TrainedClassifier:
@@ -142,15 +142,18 @@ def initial(dim: int, num_classes: int, recipe: Recipe, device: torch.device) ->
 
 
 def train(
-    classifier: TrainedClassifier, batches: Callable[[int], Batches], recipe: Recipe, scaling: Scaling | None = None
+    classifier: TrainedClassifier,
+    batches: Callable[[int], Batches],
+    recipe: Recipe,
+    unaugmented: Callable[[], Batches],
 ) -> TrainedClassifier:
-    """SGD on the classifier's tensors, in place, with the recipe's step schedule.
+    """SGD on the classifier's tensors, in place, with the recipe's step schedule; a linear one's on scaled features.
 
     Args:
         classifier: to start from.
         batches: epoch, from 0 on -> pairs of features (M, d) and labels (M,), on the classifier's device.
         recipe: epochs, optimiser and schedule.
-        scaling: of the features that a linear classifier is trained on; None: as they are.
+        unaugmented: the training images' features, of which a linear classifier's :class:`Scaling` is.
 
     Returns:
         The classifier of features as they are.
@@ -158,12 +161,13 @@ def train(
     Raises:
         ProtozooError: the loss is no longer a number, or ends far above that of a classifier that knows nothing.
     """
+    scaling = scaling_of(unaugmented()) if isinstance(classifier, LinearClassifier) else None
     parameters = [tensor.requires_grad_() for tensor in vars(classifier).values() if isinstance(tensor, Tensor)]
     optimizer = torch.optim.SGD(parameters, recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     # A milestone within an epoch counts from the next one on.
     schedule = MultiStepLR(optimizer, [math.ceil(epoch) for epoch in recipe.milestones], recipe.step_decay)
     # Twice the loss of equal probabilities, and some for few classes; cosines over a temperature cannot diverge.
-    largest = 2 * math.log(len(classifier.weight)) + 1 if isinstance(classifier, LinearClassifier) else math.inf
+    largest = 2 * math.log(len(classifier.weight)) + 1 if scaling is not None else math.inf
     for epoch in tqdm(range(recipe.epochs), unit="epoch", dynamic_ncols=True, disable=None):
         losses = []
         for features, labels in batches(epoch):

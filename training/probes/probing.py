@@ -9,7 +9,7 @@ from torch import Tensor
 
 from training.data import ImageData, Split, StoredSplit, training_batches
 from training.metrics import NeuralCollapseAccumulator
-from training.probes.classifiers import Classifier, TrainedClassifier, fit_linear, initial, scaling_of, train
+from training.probes.classifiers import Classifier, TrainedClassifier, fit_linear, initial, train
 from training.probes.closed_form import ClosedForm, FixedFeatures, closed_form
 from training.probes.features import Batches, Features, FrozenEncoder
 from training.recipe import Recipe
@@ -125,8 +125,7 @@ def probe_linear(
 
     with encoder.frozen():
         start = initial(encoder.dim, len(data.classes), recipe, encoder.device)
-        scaling = scaling_of(encoder.evaluate(data.train, preprocessing)) if recipe.objective == "ce" else None
-        classifier = train(start, batches, recipe, scaling)
+        classifier = train(start, batches, recipe, lambda: encoder.evaluate(data.train, preprocessing))
     probe = _probe(classifier, encoder, started)
     # A pass that measures is no cost of the probe.
     again = FrozenEncoder(model, "encoder")

@@ -79,7 +79,8 @@ def record_corruptions(
     options = options or CorruptionOptions()
     _check(options)
     pretrained = open_pretrained(name_or_path)
-    images = load_data(data, pretrained.preprocessing, storage="disk").for_model(pretrained.labels, pretrained.name)
+    images = load_data(data, pretrained.preprocessing, storage="disk").warn_left_out()
+    images = images.for_model(pretrained.labels, pretrained.name)
     described, conditions = _conditions(images, pretrained.preprocessing, options)
     record: dict[str, Any] = {
         "command": command,

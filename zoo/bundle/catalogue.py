@@ -25,6 +25,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from zoo.errors import ProtozooWarning
+
 _GROUP = "protozoo.zoo"
 _OWN = "protozoo"
 
@@ -129,4 +131,4 @@ def _order(path: Path) -> tuple[str, bool, str]:
 
 
 def _warn(package: str, what: str) -> None:
-    warnings.warn(f"the package {package} is not, or not wholly, in the zoo: {what}", stacklevel=2)
+    warnings.warn(f"the package {package} is not, or not wholly, in the zoo: {what}", ProtozooWarning, stacklevel=2)

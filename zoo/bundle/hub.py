@@ -10,7 +10,7 @@ from pathlib import Path
 
 from zoo.bundle.foreign import not_a_bundle
 from zoo.bundle.sums import SUMS, read_sums
-from zoo.errors import BundleError
+from zoo.errors import BundleError, ProtozooWarning
 
 PREFIX = "hf-hub:"
 LOGIN = "`hf auth login`, or set HF_TOKEN,"
@@ -106,6 +106,7 @@ def _sums_of_one_commit(repo: str, revision: str) -> tuple[Path, bool]:
         warnings.warn(
             f"the Hub cannot be reached ({_reason(error)}): {PREFIX}{repo}@{revision} is taken from the cache, which "
             f"may be old, at commit {cached.parent.name}",
+            ProtozooWarning,
             stacklevel=2,
         )
         return cached, False
