@@ -138,7 +138,7 @@ def build_parts(
         synchronise_batchnorm(model, accelerator.device)
     else:
         _check_parts(recipe, model, size // ranks.count, ranks)
-    objective = build_objective(recipe, model, counts, ranks.group).to(accelerator.device)
+    objective = build_objective(recipe, model, counts, steps_per_epoch, ranks.group).to(accelerator.device)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise RecipeError(f"trained = head, and a {recipe.head} head of fixed prototypes: there is nothing to train")
     optimizer = build_optimizer(model, recipe)

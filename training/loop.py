@@ -76,7 +76,6 @@ class Training:
         progress = self.run.checkpoints.load(self.parts.state, self.say)
         if progress is None:
             return Progress()
-        self.parts.objective.part(main=self.parts.ranks.main)
         if self.parts.ranks.main and progress.history:
             # A kill may have come between the checkpoint and the history that is written after it.
             self.run.write_history(progress.history)
@@ -122,6 +121,7 @@ class Training:
             inputs = images.double() if self.recipe.precision == "fp64" else images
             total += parts.gradients(inputs, labels).double()
             optimizer_step(parts.optimizer, self.recipe.precision)
+            parts.objective.end_step(parts.model, progress.epoch * self.steps + step)
             bar.update()
             look = step % _STEPS_BETWEEN_LOOKS == 0
             if look:
@@ -164,7 +164,7 @@ class Training:
             "loss": round(progress.loss_sum / self.steps, 6),
             "lr": self._rate,
             "images_per_second": round(speed, 1),
-            **self.parts.objective.end_epoch(self.parts.model),
+            **self.parts.objective.end_epoch(),
             **snapshot(self.parts, self.recipe, self.data, self.preprocessing, progress.epoch + 1),
         }
         seconds = progress.seconds + time.monotonic() - began
@@ -175,7 +175,6 @@ class Training:
         return progress
 
     def _save(self, progress: Progress) -> None:
-        self.parts.objective.collect(main=self.parts.ranks.main)
         if self.parts.ranks.main:
             self.run.save_checkpoint(self.parts.state, progress, steps_per_epoch=self.steps)
         self._saved = time.monotonic()

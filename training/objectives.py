@@ -12,7 +12,6 @@ from training import losses
 from training.losses import RunningDenominators
 from training.losses.ranks import Group
 from training.prototypes import ClassRepresentatives, PrototypeAssignment
-from training.prototypes.means import sum_over_ranks
 from training.recipe import Recipe, RecipeError
 from zoo.models.base import PrototypeModel
 
@@ -30,16 +29,12 @@ class Objective(nn.Module):
     output: Output = "logits"
     additive = True
 
-    def end_epoch(self, model: PrototypeModel) -> dict[str, int]:
-        """What is due between two epochs, on every rank; numbers for the log."""
-        del model
+    def end_step(self, model: PrototypeModel, step: int) -> None:
+        """What is due after a step of the optimiser, on every rank; ``step`` counts from 1 over the whole training."""
+
+    def end_epoch(self) -> dict[str, int]:
+        """Numbers for the log of an epoch."""
         return {}
-
-    def collect(self, *, main: bool) -> None:
-        """Before a checkpoint, on every rank: bring to the main one what the ranks keep apart."""
-
-    def part(self, *, main: bool) -> None:
-        """After a checkpoint was loaded on every rank: leave with the main one what only it may keep."""
 
 
 class OfLogits(Objective):
@@ -70,62 +65,57 @@ class OfEmbeddings(Objective):
 
 
 class DynamicAssignment(Objective):
-    """Regression to fixed prototypes, which the classes choose anew every few epochs.
+    """Regression to fixed prototypes, which the classes choose anew every few steps.
 
     Args:
         prototypes: (K, d) unit rows.
-        momentum: of the class representatives.
-        every: epochs between assignments.
+        momentum: of the class representatives, which move at every step.
+        every: steps between assignments.
         group: ranks whose embeddings count.
 
-    Source: eqs. 6 and 9 of "Hyperspherical Classification with Dynamic Label-to-Prototype Assignment" (CVPR 2024).
+    Source: algorithm 1 and eqs. 6 and 9 of "Hyperspherical Classification with Dynamic Label-to-Prototype Assignment"
+        (CVPR 2024).
     """
 
     output: Output = "embeddings"
-    epochs: Tensor
+    changed: Tensor
 
     def __init__(self, prototypes: Tensor, *, momentum: float, every: int, group: Group | None = None) -> None:
         super().__init__()
         self.every, self.group = every, group
         self.representatives = ClassRepresentatives(*prototypes.shape, momentum=momentum)
         self.assignment = PrototypeAssignment(prototypes)
-        self.register_buffer("epochs", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("changed", torch.zeros((), dtype=torch.int64))
 
     def forward(self, embeddings: Tensor, labels: Tensor) -> Tensor:
         """(M, d), (M,) -> scalar."""
         self.representatives.update(embeddings, labels)
         return losses.dot_regression(embeddings @ self.assignment.targets.to(embeddings).T, labels)
 
-    def collect(self, *, main: bool) -> None:
-        """Sum the embeddings gathered since the last assignment."""
-        if self.group is not None:
-            sum_over_ranks(self.representatives.sums, self.representatives.counts, group=self.group)
-            self.part(main=main)
-
-    def part(self, *, main: bool) -> None:
-        """The sums of all ranks count once."""
-        if not main:
-            self.representatives.sums.zero_()
-            self.representatives.counts.zero_()
-
-    def end_epoch(self, model: PrototypeModel) -> dict[str, int]:
+    def end_step(self, model: PrototypeModel, step: int) -> None:
         """Assign where it is time, and give the model its prototypes in the order of the labels."""
-        self.epochs += 1
-        if int(self.epochs) % self.every:
-            return {"reassigned": 0}
         self.representatives.step(self.group)
-        changed = self.assignment.update(self.representatives.representatives)
-        model.set_prototypes(self.assignment.targets)
+        if step % self.every == 0 and (changed := self.assignment.update(self.representatives.representatives)):
+            self.changed += changed
+            model.set_prototypes(self.assignment.targets)
+
+    def end_epoch(self) -> dict[str, int]:
+        """How many labels changed their prototype since the last epoch's end, one that did so twice counted twice."""
+        changed = int(self.changed)
+        self.changed.zero_()
         return {"reassigned": changed}
 
 
-def build_objective(recipe: Recipe, model: PrototypeModel, counts: Tensor, group: Group | None) -> Objective:
+def build_objective(
+    recipe: Recipe, model: PrototypeModel, counts: Tensor, steps_per_epoch: int, group: Group | None
+) -> Objective:
     """The recipe's objective.
 
     Args:
         recipe: what to train.
         model: whose fixed prototypes and temperature count.
         counts: (K,) training images of each class.
+        steps_per_epoch: of the optimiser.
         group: all ranks; None for one process.
 
     Raises:
@@ -157,7 +147,7 @@ def build_objective(recipe: Recipe, model: PrototypeModel, counts: Tensor, group
         "dynamic": lambda: DynamicAssignment(
             model.prototypes.detach(),
             momentum=recipe.representative_momentum,
-            every=recipe.assign_every,
+            every=max(1, round(recipe.assign_every * steps_per_epoch)),
             group=group,
         ),
     }

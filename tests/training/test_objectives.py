@@ -13,6 +13,7 @@ from training.objectives import DynamicAssignment, build_objective
 from training.recipe import Recipe, RecipeError
 
 COUNTS = torch.tensor([4.0, 2.0, 2.0])
+STEPS = 4  # an epoch
 LABELS = torch.tensor([0, 1, 2, 0, 1, 2, 0, 0])
 
 
@@ -20,7 +21,7 @@ def built(tiny: Callable[..., Recipe], **fields: Any) -> tuple[Recipe, Any, Any,
     recipe = tiny(**fields)
     model = build_model(recipe, torch.ones(3))
     embeddings = F.normalize(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)), dim=1)
-    return recipe, model, build_objective(recipe, model, COUNTS, None), embeddings
+    return recipe, model, build_objective(recipe, model, COUNTS, STEPS, None), embeddings
 
 
 @pytest.mark.parametrize("name", ["ce", "normface", "ntce", "nonl"])
@@ -95,19 +96,50 @@ def test_dynamic_assignment_moves_labels_to_the_prototypes_that_fit_and_tells_th
     turned = before[[1, 2, 0]]  # class c stands where the prototype of class c + 1 is
     loss = objective(turned, torch.arange(3))
     torch.testing.assert_close(loss, torch.tensor(0.5 * 1.5**2))
-    assert objective.end_epoch(model) == {"reassigned": 0}
-    assert objective.end_epoch(model) == {"reassigned": 3}
+    for step in range(1, 8):
+        objective.end_step(model, step)
+    assert objective.end_epoch() == {"reassigned": 0}
+    assert torch.equal(model.prototypes, before)
+    objective.end_step(model, 8)
+    assert objective.end_epoch() == {"reassigned": 3}
+    assert objective.end_epoch() == {"reassigned": 0}
     torch.testing.assert_close(model.prototypes, turned)
     torch.testing.assert_close(objective(turned, torch.arange(3)), torch.tensor(0.0), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 4), (0.5, 2), (0.1, 1), (2.5, 10)])
+def test_labels_are_assigned_every_so_many_epochs_or_parts_of_one(
+    tiny: Callable[..., Recipe], epochs: float, steps: int
+) -> None:
+    _, model, objective, _ = built(tiny, objective="dynamic", assign_every=epochs, representative_momentum=0.0)
+    changed = []
+    for step in range(1, 21):
+        # Each class stands where the next one's prototype is, whenever it was assigned.
+        objective(model.prototypes[[1, 2, 0]], torch.arange(3))
+        objective.end_step(model, step)
+        changed.append(objective.end_epoch()["reassigned"])
+    assert [step for step, count in enumerate(changed, 1) if count] == list(range(steps, 21, steps))
+
+
+def test_representatives_move_at_every_step_and_not_only_where_labels_are_assigned(tiny: Callable[..., Recipe]) -> None:
+    _, model, objective, _ = built(tiny, objective="dynamic", assign_every=2, representative_momentum=0.9)
+    expected = torch.zeros(3, 8)
+    for step in range(1, 8):
+        rows = F.normalize(torch.randn(3, 8, generator=torch.Generator().manual_seed(step)), dim=1)
+        objective(rows, torch.arange(3))
+        objective.end_step(model, step)
+        expected = F.normalize(rows if step == 1 else 0.9 * expected + 0.1 * rows, dim=1)
+    torch.testing.assert_close(objective.representatives.representatives, expected)
 
 
 def test_dynamic_assignment_works_with_fewer_dimensions_than_classes(tiny: Callable[..., Recipe]) -> None:
     recipe = tiny(objective="dynamic", embed_dim=3)
     model = build_model(recipe, torch.ones(12))
-    objective = build_objective(recipe, model, torch.ones(12), None)
+    objective = build_objective(recipe, model, torch.ones(12), STEPS, None)
     labels = torch.arange(12)
     objective(model.prototypes.flip(0), labels)
-    assert objective.end_epoch(model)["reassigned"] == 12
+    objective.end_step(model, STEPS)
+    assert objective.end_epoch()["reassigned"] == 12
 
 
 @pytest.mark.parametrize(
@@ -133,18 +165,4 @@ def test_running_denominators_are_refused_on_several_ranks(
 ) -> None:
     recipe = tiny(denominators="running")
     with pytest.raises(RecipeError, match="for one process"):
-        build_objective(recipe, build_model(recipe, torch.ones(3)), COUNTS, torch.distributed.group.WORLD)
-
-
-def test_what_ranks_gather_apart_is_counted_once_after_a_checkpoint(
-    tiny: Callable[..., Recipe], single_process_group: None
-) -> None:
-    recipe = tiny(objective="dynamic")
-    objective = build_objective(recipe, build_model(recipe, torch.ones(3)), COUNTS, torch.distributed.group.WORLD)
-    objective(torch.eye(8)[:3], torch.arange(3))
-    gathered = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
-    objective.collect(main=True)
-    assert all(torch.equal(tensor, gathered[name]) for name, tensor in objective.state_dict().items())
-    objective.part(main=False)
-    assert not objective.state_dict()["representatives.sums"].any()
-    assert not objective.state_dict()["representatives.counts"].any()
+        build_objective(recipe, build_model(recipe, torch.ones(3)), COUNTS, STEPS, torch.distributed.group.WORLD)

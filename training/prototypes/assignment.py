@@ -46,13 +46,14 @@ def assign(representatives: Tensor, prototypes: Tensor) -> Tensor:
 class ClassRepresentatives(nn.Module):
     r"""A unit vector a class, moved with momentum towards the means of the class's embeddings.
 
-    Embeddings are gathered as sums, which do not depend on the order of the samples, nor on which rank saw them; a step
-    moves the classes seen since the last one:
+    The embeddings of a batch are gathered as sums, which depend neither on the order of the samples, nor on the parts
+    that the batch comes in, nor on which rank saw them; a step moves the classes seen since the last one:
 
     .. math:: \bar z_c \leftarrow \mathrm{unit}\Big(\alpha \bar z_c + (1-\alpha) \frac{1}{n_c}\sum_{i:\,y_i=c} u_i\Big)
 
-    A class seen for the first time takes the direction of its mean. Momentum acts once a step and not once a sample: at
-    one step an epoch, 0.9 remembers some ten epochs.
+    A class seen for the first time takes the direction of its mean. Momentum acts once a step, which is to be one of
+    the training (line 9 of algorithm 1): 0.9 remembers some ten batches that have the class. At one step an epoch it
+    would remember ten epochs, of an encoder that has become another one.
 
     Args:
         num_classes: K.
@@ -64,8 +65,8 @@ class ClassRepresentatives(nn.Module):
         sums: (K, d) float32 buffer, of the unit embeddings since the last step.
         counts: (K,) int64 buffer, samples since the last step.
 
-    Source: below eq. 8 of "Hyperspherical Classification with Dynamic Label-to-Prototype Assignment" (CVPR 2024), with
-        the class mean in the place of single samples.
+    Source: algorithm 1 and below eq. 8 of "Hyperspherical Classification with Dynamic Label-to-Prototype Assignment"
+        (CVPR 2024), with the class mean in the place of single samples.
     """
 
     representatives: Tensor

@@ -47,11 +47,14 @@ class Recipe(BaseModel):
     negatives: Literal["global", "local"] = Field(
         default="global", description="ntce, nonl and scl on several ranks: the samples of all of them, or of each"
     )
-    assign_every: int = Field(
-        default=1, ge=1, description="epochs between assignments of labels to prototypes, dynamic"
+    assign_every: float = Field(
+        default=1.0, gt=0, description="epochs between assignments of labels to prototypes, or parts of one, dynamic"
     )
     representative_momentum: float = Field(
-        default=0.9, ge=0, lt=1, description="of the class representatives that are assigned, dynamic"
+        default=0.9,
+        ge=0,
+        lt=1,
+        description="of the class representatives that are assigned, from step to step, dynamic",
     )
 
     architecture: str = Field(description="architecture of the zoo")

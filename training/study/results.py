@@ -31,7 +31,8 @@ RULE = (
     "seeds make it wide: some four to thirteen standard errors to either side, where three make it under four and a "
     "half. Where a cell has one seed its deviation is not known, and a claim holds or does not hold *with one seed*: "
     "more may turn it. When a training has come to a value is known only to lie between two evaluations, and the "
-    "interval is as much wider; ≤ says that it was there by the first."
+    "interval is as much wider; ≤ says that it was there by the first. Each interval is of its claim alone: of "
+    "twenty, one is expected not to have the true margin in it."
 )
 
 ByCell = dict[str, dict[str, dict[int, float]]]
