@@ -155,7 +155,7 @@ def kill_when(moment: Callable[[], bool], command: list[str]) -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"objective": "dynamic", "embed_dim": 2, "optimizer": "sgd", "representative_momentum": 0.5},
+        {"objective": "dynamic", "embed_dim": 2, "optimizer": "sgd", "assign_every": 0.1},
         {"denominators": "running", "optimizer": "sgd", "batches": "balanced"},
         {"objective": "scl", "augmentation": "contrastive", "optimizer": "sgd"},
     ],
@@ -180,6 +180,7 @@ def test_what_an_objective_knows_is_resumed_bit_for_bit_within_an_epoch(
             start(recipe, tmp_path / "run", checkpoint_steps=1)
     assert "resuming after epoch 1 of 3 and step 2 of 3" in start(recipe, tmp_path / "run")
     assert_same_weights(tmp_path / "run", tmp_path / "undisturbed")
+    assert without_speed(rows_of(tmp_path / "run")) == without_speed(rows_of(tmp_path / "undisturbed"))
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
